@@ -1,0 +1,235 @@
+"""The tables of a census, as SQLAlchemy Core: one a record, natural keys.
+
+    scan -- domain -- mx_set -- mx_set_host -- mx_host -- mx_address -- endpoint -- observation
+                                                                                       |
+                       certificate -- classification                            certificate_list
+
+Domains with the same MX records share one `mx_set`: a million domains on one provider are a million short rows
+and one routing. `endpoint` is also the durable ledger: a row is work until `last_attempt` says otherwise.
+`certificate`, `certificate_list` and `ca_name_set` hold facts and belong to no scan; everything else has a
+`scan_id`. Digests are lower-case hex; times are aware UTC, stored by `UtcTime`; lists are JSON.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+from storage.types import UtcTime
+
+metadata = MetaData()
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only where the primary key is exactly INTEGER."""
+
+
+def _scan_id() -> Column[int]:
+    return Column("scan_id", Integer, ForeignKey("scan.id", ondelete="CASCADE"), primary_key=True)
+
+
+scan = Table(
+    "scan",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("label", Text),
+    Column("state", String(16), nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    Column("tool_version", Text, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("trust_id", Text),
+    Column("seed", BigInteger, nullable=False),
+    Column("settings", JSON, nullable=False),
+    sqlite_autoincrement=True,  # an ID that people wrote down is never given to another scan
+)
+
+domain = Table(
+    "domain",
+    metadata,
+    _scan_id(),
+    Column("domain", Text, primary_key=True),
+    Column("weight", Float),
+    Column("rank", Integer),
+    Column("order_key", BigInteger, nullable=False),
+    Column("routing", String(16)),  # NULL: not resolved yet
+    Column("rcode", String(16)),
+    Column("authenticated", Boolean, nullable=False, default=False),
+    Column("mx_set", String(32)),  # NULL: no MX
+    Index("domain_order", "scan_id", "order_key"),
+    Index("domain_mx_set", "scan_id", "mx_set"),
+    sqlite_with_rowid=False,
+)
+
+mx_set_host = Table(
+    "mx_set_host",
+    metadata,
+    _scan_id(),
+    Column("mx_set", String(32), primary_key=True),  # digest of the set's (preference, host, notes)
+    Column("position", SmallInteger, primary_key=True),
+    Column("preference", Integer, nullable=False),
+    Column("mx_host", Text, nullable=False),
+    Column("notes", JSON, nullable=False),
+    Index("mx_set_host_host", "scan_id", "mx_host"),
+    sqlite_with_rowid=False,
+)
+
+mx_host = Table(
+    "mx_host",
+    metadata,
+    _scan_id(),
+    Column("mx_host", Text, primary_key=True),
+    Column("operator", Text, nullable=False),  # registrable domain by the public suffix list
+    Column("rcode_a", String(16)),
+    Column("rcode_aaaa", String(16)),
+    Column("authenticated", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+mx_address = Table(
+    "mx_address",
+    metadata,
+    _scan_id(),
+    Column("address", Text, primary_key=True),
+    Column("mx_host", Text, primary_key=True),
+    Column("position", SmallInteger, nullable=False),  # in the host's own list
+    Index("mx_address_host", "scan_id", "mx_host"),
+    sqlite_with_rowid=False,
+)
+
+endpoint = Table(
+    "endpoint",
+    metadata,
+    _scan_id(),
+    Column("mx_host", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("port", Integer, primary_key=True),
+    Column("order_key", BigInteger, nullable=False),
+    Column("reason", String(20)),  # not-tested: why; NULL once tested, or while work
+    Column("claimed_attempt", SmallInteger, nullable=False, default=0),
+    Column("claimed_at", UtcTime),
+    Column("not_before", UtcTime),
+    Column("last_attempt", SmallInteger, nullable=False, default=0),  # the last one with an observation
+    Column("done", Boolean, nullable=False, default=False),  # no attempt is due any more
+    Index("endpoint_order", "scan_id", "done", "order_key"),
+    Index("endpoint_address", "scan_id", "address"),
+    sqlite_with_rowid=False,
+)
+
+observation = Table(
+    "observation",
+    metadata,
+    _scan_id(),
+    Column("mx_host", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("port", Integer, primary_key=True),
+    Column("attempt", SmallInteger, primary_key=True),
+    Column("last", Boolean, nullable=False),  # the attempt that counts
+    Column("status", String(12), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("failure", String(16)),
+    Column("reply_code", SmallInteger),
+    Column("detail", Text, nullable=False),
+    Column("greeting", Text),
+    Column("ehlo_keywords", JSON, nullable=False),
+    Column("starttls_offered", Boolean),
+    Column("injected_plaintext", Boolean, nullable=False),
+    Column("tls_version", String(8)),
+    Column("cipher_suite", Text),
+    Column("tls_group", Text),
+    Column("list_sha256", String(64)),
+    Column("certificate", String(64)),  # the end entity certificate
+    Column("client_auth", String(20), nullable=False),
+    Column("ca_names_sha256", String(64)),
+    Column("software", Text),
+    Column("started_at", UtcTime, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Index("observation_certificate", "scan_id", "certificate"),
+    sqlite_with_rowid=False,
+)
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("der", LargeBinary, nullable=False),
+    Column("readable", Boolean, nullable=False),
+    Column("parse_error", Text),
+    Column("subject", Text),
+    Column("issuer", Text),
+    Column("serial", Text),
+    Column("not_before", UtcTime),
+    Column("not_after", UtcTime),
+    Column("key_type", Text),
+    Column("key_bits", Integer),
+    Column("spki_sha256", String(64)),
+    Column("signature_algorithm", Text),
+    Column("dns_names", JSON, nullable=False),
+    Column("eku_oids", JSON),
+    Column("eku_class", String(16), nullable=False),
+    Column("is_ca", Boolean, nullable=False),
+    Column("policy_oids", JSON, nullable=False),
+    Column("sct_timestamps", JSON, nullable=False),
+)
+
+certificate_list = Table(
+    "certificate_list",
+    metadata,
+    Column("list_sha256", String(64), primary_key=True),  # digest of the concatenated certificate digests
+    Column("certificates", JSON, nullable=False),  # sha256 in the order presented, duplicates kept
+)
+
+ca_name_set = Table(
+    "ca_name_set",
+    metadata,
+    Column("ca_names_sha256", String(64), primary_key=True),
+    Column("names", JSON, nullable=False),  # RFC 4514, in the order sent
+    Column("der", LargeBinary, nullable=False),  # the names' DER, concatenated
+)
+
+scan_certificate = Table(
+    "scan_certificate",
+    metadata,
+    _scan_id(),
+    Column("sha256", String(64), primary_key=True),
+    Column("role", String(8), nullable=False),  # server or client where any endpoint presented it first, else ca
+    sqlite_with_rowid=False,
+)
+
+classification = Table(
+    "classification",
+    metadata,
+    _scan_id(),
+    Column("sha256", String(64), primary_key=True),
+    Column("eku_class", String(16), nullable=False),
+    Column("effective_eku_class", String(16), nullable=False),
+    Column("hierarchy", String(24), nullable=False),
+    Column("programs", String(64), nullable=False),  # sorted, joined by "+", "" for none
+    Column("programs_unknown", String(64), nullable=False),
+    Column("chrome_estimated", Boolean, nullable=False),
+    Column("chrome_absence", String(16)),
+    Column("self_signed", Boolean, nullable=False),
+    Column("subclass", Text),
+    Column("ca_owner", Text),
+    sqlite_with_rowid=False,
+)
+
+list_classification = Table(
+    "list_classification",
+    metadata,
+    _scan_id(),
+    Column("list_sha256", String(64), primary_key=True),
+    Column("chain_complete", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
