@@ -1,0 +1,297 @@
+"""Joins the steps: targets in, records out, each endpoint once.
+
+Three phases follow one another, because the second needs all of the first: which names of an address are
+contacted is drawn among all names that lead to it.
+
+1. route: every target that has no routing yet is resolved                         -> MailRouting
+2. select: every address, its names drawn by the seed, opt-outs and caps applied   -> the ledger
+3. probe: what the ledger has pending, as the pacer allows                         -> Certificate, Observation
+
+`scan` yields records and stores nothing; the ledger says what is still to do, so the same call begins a scan and
+resumes one.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from scanner import certificates
+from scanner.ledger import Ledger, Record, Work, order_key
+from scanner.pace import Limits, Pacer
+from scanner.records import Endpoint, MailRouting, Observation, Reason, Target
+
+Route = Callable[[str], Awaitable[MailRouting]]
+Probe = Callable[[Endpoint, int], Awaitable[Observation]]
+Refusal = Callable[[Endpoint], Reason | None]
+
+ROUTE_BATCH = 1000
+ENROLL_BATCH = 1000
+WINDOW = 10_000
+"""How much pending work the pacer holds, so that many operators are at hand to choose from."""
+
+KNOWN_CERTIFICATES = 100_000
+IDLE_SECONDS = 1.0
+GRACE_SECONDS = 5.0
+"""How long sessions under way may take to say QUIT once a scan is told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """What `scan` needs to know; how a name is routed and an endpoint probed comes in as functions."""
+
+    seed: int
+    port: int = 25
+    names_per_address: int = 3
+    lookups_in_flight: int = 200
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a scan stands; written by `scan`, read by whoever shows it. Counts of this run."""
+
+    phase: str = "route"
+    domains: int = 0
+    endpoints: int = 0
+    in_flight: int = 0
+    parked: int = 0
+    stopped_operators: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The functions that the steps are made of."""
+
+    route: Route
+    probe: Probe
+    refusal: Refusal
+    operator_of: Callable[[str], str]
+    now: Callable[[], datetime]
+    jitter: Callable[[], float]
+
+
+async def scan(
+    ledger: Ledger, settings: ScanSettings, steps: Steps, stop: asyncio.Event, progress: Progress
+) -> AsyncIterator[Record]:
+    """Do what the ledger still has to do; ends early, with nothing lost, once `stop` is set.
+
+    The consumer must have handed on each record before it asks for the next: `ledger.settle()` relies on it.
+    """
+    run = _Run(ledger, settings, steps, stop, progress)
+    progress.phase = "route"
+    async for record in _stream(run.route):
+        await ledger.note(record)
+        yield record
+    await ledger.settle()
+    if stop.is_set():
+        return
+    progress.phase = "select"
+    await run.select()
+    progress.phase = "probe"
+    async for record in _stream(run.probe):
+        await ledger.note(record)
+        yield record
+    await ledger.settle()
+
+
+_Out = asyncio.Queue[Record | None]
+
+
+async def _stream(produce: Callable[[_Out], Awaitable[None]]) -> AsyncIterator[Record]:
+    """The records that `produce` puts out, and its exception if it ends with one."""
+    out: _Out = asyncio.Queue(maxsize=1000)
+
+    async def run() -> None:
+        try:
+            await produce(out)
+        finally:
+            await out.put(None)
+
+    task = asyncio.ensure_future(run())
+    try:
+        while (record := await out.get()) is not None:
+            yield record
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def select_names(
+    address: str, hosts: Sequence[str], settings: ScanSettings, refusal: Refusal
+) -> list[tuple[Endpoint, Reason | None]]:
+    """The endpoints of one address: at most `names_per_address` without a reason, drawn by the seed."""
+    selected: list[tuple[Endpoint, Reason | None]] = []
+    tested = 0
+    for host in sorted(hosts, key=lambda host: order_key(settings.seed, f"{address} {host}")):
+        endpoint = Endpoint(host, address, settings.port)
+        reason = refusal(endpoint)
+        if reason is None:
+            tested += 1
+            if tested > settings.names_per_address:
+                reason = Reason.ADDRESS_CAP
+        selected.append((endpoint, reason))
+    return selected
+
+
+@dataclass(slots=True)
+class _Run:
+    """The three phases over one set of arguments."""
+
+    ledger: Ledger
+    settings: ScanSettings
+    steps: Steps
+    stop: asyncio.Event
+    progress: Progress
+
+    async def route(self, out: _Out) -> None:
+        batch: list[Target] = []
+        refill = asyncio.Lock()
+
+        async def worker() -> None:
+            while not self.stop.is_set():
+                async with refill:
+                    if not batch:
+                        batch.extend(reversed(await self.ledger.unrouted(ROUTE_BATCH)))
+                    if not batch:
+                        return
+                    target = batch.pop()
+                await out.put(await self.steps.route(target.domain))
+                self.progress.domains += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.settings.lookups_in_flight):
+                group.create_task(worker())
+
+    async def select(self) -> None:
+        batch: list[tuple[Endpoint, Reason | None]] = []
+        async for address, hosts in self.ledger.addresses():
+            batch.extend(select_names(address, hosts, self.settings, self.steps.refusal))
+            if len(batch) >= ENROLL_BATCH:
+                await self.ledger.enroll(batch)
+                batch = []
+        await self.ledger.enroll(batch)
+
+    async def probe(self, out: _Out) -> None:
+        pacer = Pacer(self.settings.limits, self.steps.operator_of, self.steps.jitter)
+        attempts = _Attempts(self, pacer, out)
+        more = True
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(attempts.wake_on_stop())
+            while not self.stop.is_set():
+                if more and pacer.waiting < WINDOW:
+                    more = await self._offer(pacer, WINDOW - pacer.waiting)
+                ready = await self._still_allowed(pacer, pacer.take(self.clock()))
+                if ready:
+                    await self.ledger.claim(ready, self.steps.now())
+                    for work in ready:
+                        attempts.start(group, work)
+                self.progress.in_flight, self.progress.parked = len(attempts.tasks), pacer.waiting
+                if not attempts.tasks and not more and pacer.all_parked(self.clock()):
+                    break
+                await attempts.sleep_until(pacer.wake_at(self.clock()))
+            watch.cancel()
+            await attempts.wind_up()
+
+    def clock(self) -> float:
+        """Seconds since the epoch."""
+        return self.steps.now().timestamp()
+
+    async def _offer(self, pacer: Pacer, limit: int) -> bool:
+        """Hand pending work to the pacer; False when there is none left."""
+        works = await self.ledger.pending(limit)
+        for work in works:
+            reason = pacer.offer(work, self.clock())
+            if reason is not None:
+                await self.ledger.park(work, reason)
+        return bool(works)
+
+    async def _still_allowed(self, pacer: Pacer, ready: Sequence[Work]) -> Sequence[Work]:
+        """Opt-outs and address checks once more, on the address that is about to be dialled."""
+        allowed = []
+        for work in ready:
+            reason = self.steps.refusal(work.endpoint)
+            if reason is None:
+                allowed.append(work)
+            else:
+                pacer.abandon(work, self.clock())
+                await self.ledger.enroll([(work.endpoint, reason)])
+        return allowed
+
+
+class _Attempts:
+    """The sessions in flight: what each yields, and waking the loop when one ends."""
+
+    def __init__(self, run: _Run, pacer: Pacer, out: _Out) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._run = run
+        self._pacer = pacer
+        self._out = out
+        self._first_seen = _FirstSeen(KNOWN_CERTIFICATES)
+        self._woken = asyncio.Event()
+
+    def start(self, group: asyncio.TaskGroup, work: Work) -> None:
+        task = group.create_task(self._attempt(work))
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def wake_on_stop(self) -> None:
+        await self._run.stop.wait()
+        self._woken.set()
+
+    async def sleep_until(self, wake_at: float | None) -> None:
+        """Until an attempt ends or the pacer may have something; never longer than a second, clocks can jump."""
+        pause = IDLE_SECONDS if wake_at is None else min(IDLE_SECONDS, wake_at - self._run.clock())
+        if pause > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), pause)
+        else:
+            await asyncio.sleep(0)
+        self._woken.clear()
+
+    async def wind_up(self) -> None:
+        """Let sessions under way end by themselves for a moment, then cut them off; their claims stay."""
+        if self.tasks:
+            _, late = await asyncio.wait(self.tasks, timeout=GRACE_SECONDS)
+            for task in late:
+                task.cancel()
+
+    async def _attempt(self, work: Work) -> None:
+        run = self._run
+        observation = await run.steps.probe(work.endpoint, work.attempt)
+        for der in observation.certificate_list:
+            if self._first_seen(der):
+                await self._out.put(certificates.parse(der))
+        await self._out.put(observation)
+        aftermath = self._pacer.finish(work, observation, run.clock())
+        run.progress.endpoints += 1
+        for parked in aftermath.parked:
+            await run.ledger.park(parked, Reason.PARKED)
+        for stopped in aftermath.stopped:
+            run.progress.stopped_operators.add(run.steps.operator_of(stopped.endpoint.mx_host))
+            await run.ledger.park(stopped, Reason.OPERATOR_STOPPED)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._woken.set()
+
+
+class _FirstSeen:
+    """Certificates that this run has not yielded lately; parsing and storing once per SHA-256 is enough."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+
+    def __call__(self, der: bytes) -> bool:
+        digest = hashlib.sha256(der).digest()
+        known = digest in self._known
+        self._known[digest] = None
+        self._known.move_to_end(digest)
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)
+        return not known
