@@ -79,7 +79,7 @@ def configuration(root: Path, listeners: Sequence[Listener]) -> str:
 
     def reached(chosen: Callable[[Listener], bool]) -> str:
         addresses = [listener.address for listener in listeners if chosen(listener)]
-        return TO_ONE_OF.format(addresses=" ; ".join(map(_doubled, addresses))) if addresses else ""
+        return TO_ONE_OF.format(addresses=" ; ".join(addresses)) if addresses else ""
 
     return CONFIG.format(
         root=root,
@@ -89,10 +89,6 @@ def configuration(root: Path, listeners: Sequence[Listener]) -> str:
         asks=reached(lambda one: one.asks is Asks.ASKS),
         insists=reached(lambda one: one.asks is Asks.INSISTS),
     )
-
-
-def _doubled(address: str) -> str:
-    return address.replace(":", "::")
 
 
 def priority(versions: Sequence[str]) -> str:
@@ -120,8 +116,8 @@ def tables(root: Path, listeners: Sequence[Listener]) -> dict[str, dict[str, str
 
 
 def _own(root: Path, listener: Listener, number: int, credential: Credential) -> tuple[str, str]:
-    stem = root / f"{listener.name}-{number}"
-    return _copy(credential.chain, stem.with_suffix(".chain")), _copy(credential.key, stem.with_suffix(".key"))
+    stem = f"{listener.name}-{number}"
+    return _copy(credential.chain, root / f"{stem}.chain"), _copy(credential.key, root / f"{stem}.key")
 
 
 def _copy(source: Path, target: Path) -> str:
@@ -165,7 +161,7 @@ def running(listeners: Sequence[Listener]) -> Iterator[Exim]:
         config.write_text(configuration(root, listeners))
         config.chmod(0o644)
         for name, table in tables(root, listeners).items():
-            (root / name).write_text("".join(f"{address}: {value}\n" for address, value in table.items()))
+            (root / name).write_text("".join(f'"{address}": {value}\n' for address, value in table.items()))
         log, main = root / "output", root / "log" / "mainlog"
         command = (exim, "-C", str(config), "-bdf")
         # Logged once every listener is bound; a connection to find out would count as a visit.

@@ -34,6 +34,7 @@ tls_medium_cipherlist = ALL:@SECLEVEL=0
 smtpd_delay_reject = no
 smtpd_helo_restrictions = check_helo_access static:{{INFO seen}}
 smtpd_relay_restrictions = reject
+notify_classes =
 # Visitors are measured, not limited.
 smtpd_client_event_limit_exceptions = static:all
 """

@@ -57,8 +57,7 @@ class Authority:
             certificates = [sign(name(host), self.issuing.subject, own, self.key, eku=eku, host=host)]
             certificates += [] if leaf_only else [self.issuing]
             certificates += [self.root] if with_root else []
-        stem = self.directory / f"{host}-{key}"
-        chain, private = stem.with_suffix(".chain"), stem.with_suffix(".key")
+        chain, private = (self.directory / f"{host}-{key}.{kind}" for kind in ("chain", "key"))
         chain.write_bytes(b"".join(map(pem, certificates)))
         private.write_bytes(
             own.private_bytes(
