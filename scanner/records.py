@@ -193,6 +193,7 @@ class Observation:
     reply_code: int | None = None
     detail: str = ""
     greeting: str | None = None
+    ehlo_greeting: str | None = None  # text of the EHLO reply's first line
     ehlo_keywords: tuple[str, ...] = ()
     starttls_offered: bool | None = None
     injected_plaintext: bool = False
