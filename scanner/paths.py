@@ -133,7 +133,7 @@ class Pool:
 
     def find(self, certificate: Certificate) -> Paths:
         """Every anchor that verified paths from this certificate reach, and by which routes."""
-        child = read_child(certificate) if certificate.readable else None
+        child = self._child(certificate)
         if child is None:
             return Paths()
         routes = [Route(certificate.sha256)] if certificate.sha256 in self._anchors else []
@@ -151,13 +151,10 @@ class Pool:
         The list may be in any order after its first, with strangers and duplicates. Its CA certificates join
         the pool where they are not in it.
         """
-        if not certificate_list or not certificate_list[0].readable:
+        if not certificate_list or (child := self._child(certificate_list[0])) is None:
             return False
         if certificate_list[0].sha256 in anchors:
             return True
-        child = read_child(certificate_list[0])
-        if child is None:
-            return False
         for certificate in certificate_list:
             self.add(certificate)
         usable = {certificate.sha256 for certificate in certificate_list}
@@ -170,7 +167,7 @@ class Pool:
 
     def ancestors(self, certificate: Certificate) -> Iterator[Certificate]:
         """The CA certificates above this one by verified signatures, whether or not they end at an anchor."""
-        child = read_child(certificate) if certificate.readable else None
+        child = self._child(certificate)
         if child is None:
             return
         waiting, seen = list(self._issuers_of(child)), set()
@@ -184,11 +181,16 @@ class Pool:
 
     def claimed_issuers(self, certificate: Certificate) -> Iterator[Certificate]:
         """CA certificates that the issuer name and the key identifier point at; a hint, not a proof."""
-        child = read_child(certificate) if certificate.readable else None
+        child = self._child(certificate)
         if child is not None and child.authority_key_id is not None:
             for authority in self._by_name.get(child.issuer, ()):
                 if child.authority_key_id in authority.key_ids:
                     yield from (ca.child.certificate for ca in authority.certificates)
+
+    def _child(self, certificate: Certificate) -> Child | None:
+        if (known := self._known.get(certificate.sha256)) is not None:
+            return known.child
+        return read_child(certificate) if certificate.readable else None
 
     def _settle(
         self, start: Authority, routes: _Routes, usable: Callable[[CaCertificate], bool]
