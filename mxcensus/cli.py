@@ -1,0 +1,61 @@
+"""The command line: finds the command, runs it, turns its end into an exit status.
+
+Exit status: 0 done, 1 nothing could be measured or a release was refused, 2 bad usage or bad input (one line on
+standard error), 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mxcensus import __version__
+from mxcensus.commands import classify, demo, export, report, scan
+
+COMMANDS = (scan, report, export, classify, demo)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="mxcensus", description="Counts what mail servers present over STARTTLS, without being rude to any."
+    )
+    parser.add_argument("--version", action="version", version=f"mxcensus {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = build_parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; so that the interpreter's own flush at exit stays quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ValueError as error:
+        # Every bad input of this project is a ValueError of its own with one clear line.
+        if type(error).__module__ == "builtins":
+            raise
+        return complain(str(error))
+    return status
+
+
+def complain(message: str) -> int:
+    """One line on standard error, whatever the message holds."""
+    print(f"mxcensus: {' '.join(message.split())}", file=sys.stderr)
+    return 2

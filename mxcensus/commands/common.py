@@ -1,0 +1,68 @@
+"""Options and openings that several commands share."""
+
+import argparse
+from pathlib import Path
+from typing import TypeVar
+
+from mxcensus import settings
+from scanner.trust import TrustSnapshot, bundled, load
+from storage.database import Database, open_database
+
+
+Number = TypeVar("Number", int, float)
+
+
+def add_database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--db", metavar="URL", help=f"the database (default {settings.Settings.db}, or settings)")
+
+
+def add_scan(parser: argparse.ArgumentParser) -> None:
+    add_database(parser)
+    parser.add_argument("--scan", type=positive, metavar="ID", help="the scan's number (default: the latest)")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trust", type=Path, metavar="DIR", help="a trust snapshot instead of the bundled one")
+
+
+def database_url(arguments: argparse.Namespace) -> str:
+    url: str | None = arguments.db
+    return url or settings.load(settings.folder()).db
+
+
+def open_existing(arguments: argparse.Namespace) -> Database:
+    """The database of a command that only reads: it has to be there."""
+    return open_database(database_url(arguments), create=False)
+
+
+def trust(arguments: argparse.Namespace) -> TrustSnapshot:
+    directory: Path | None = arguments.trust
+    return load(directory) if directory else bundled()
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
+    return _number(text, int, 1)
+
+
+def not_negative(text: str) -> float:
+    """An argument that is a finite number of at least 0."""
+    return _number(text, float, 0)
+
+
+def port(text: str) -> int:
+    """A TCP port."""
+    number = positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return number
+
+
+def _number(text: str, kind: type[Number], least: Number) -> Number:
+    try:
+        number = kind(text)
+        if least <= number < float("inf"):
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")

@@ -1,0 +1,102 @@
+"""`mxcensus scan`: the main job. Options in, one finished scan and its summary out."""
+
+import argparse
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+from mxcensus import inputs, scanning, settings
+from mxcensus.commands import common
+from mxcensus.progress import Display
+from scanner.pace import Limits
+from scanner.scan import ScanSettings
+
+DEFAULTS = Limits()
+
+
+class BadUsage(ValueError):
+    """Options that do not go together; the message is one line."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    parser = commands.add_parser("scan", help="resolve, probe, store, classify, and print a summary")
+    parser.set_defaults(run=run)
+    add_targets(parser)
+    common.add_database(parser)
+    common.add_trust(parser)
+    add_politeness(parser)
+    add = parser.add_argument
+    add("--label", metavar="TEXT", help="a name for people, stored with the scan")
+    add("--seed", type=int, metavar="N", help="order of work and draw of names (default: a random one, stored)")
+    add("--resume", action="store_true", help="go on with the latest scan of the database that did not finish")
+    add("--json", action="store_true", help="one JSON object on standard output, progress on standard error")
+    add("--verbose", action="store_true", help="print every dialogue, line by line, on standard error")
+
+
+def add_targets(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("domains", nargs="*", metavar="DOMAIN")
+    add("-f", "--file", metavar="FILE", help="a domain a line, or CSV rank,domain or domain,weight; .gz; - is stdin")
+    add("--resolver", action="append", metavar="HOST[:PORT]", help="a DNS resolver (repeatable; default: the system's)")
+    add("--exclude", action="append", type=Path, metavar="FILE", help="opt-outs: addresses, CIDR, names, mx:host")
+    add("--port", type=common.port, default=25, metavar="N", help="the SMTP port (25)")
+    add("--names-per-address", type=common.positive, default=3, metavar="N", help="MX host names tried on one address (3)")
+    add("--allow-special-purpose", action="store_true", help="also contact loopback, private and other special addresses")
+
+
+def add_politeness(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--ehlo-name", metavar="FQDN", help="the name that this scanner greets with; required above 10 domains")
+    add("--contact", metavar="TEXT", help="who answers questions about this scan; required above 10 domains")
+    add("--concurrency", type=common.positive, default=DEFAULTS.concurrency, metavar="N", help="sessions in flight (%(default)s)")
+    add("--per-address", type=common.positive, default=DEFAULTS.per_address, metavar="N", help="sessions at once to an address (%(default)s)")
+    add("--interval", type=common.not_negative, default=DEFAULTS.interval, metavar="SECONDS", help="between two connections to an address (%(default)s)")
+    add("--per-operator", type=common.positive, default=DEFAULTS.per_operator, metavar="N", help="sessions at once to an operator (%(default)s)")
+    add("--rate", type=common.not_negative, default=DEFAULTS.rate, metavar="N", help="new connections a second, all together (%(default)s)")
+    add("--timeout", type=common.not_negative, default=60.0, metavar="SECONDS", help="for a reply or the greeting (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if not arguments.rate or not arguments.timeout:
+        raise BadUsage("--rate and --timeout must be more than 0")
+    configured = settings.load(settings.folder())
+    exclusions = inputs.read_exclusions(arguments.exclude or [], configured.exclude_file)
+    plan = scanning.Plan(
+        database=common.database_url(arguments),
+        trust=common.trust(arguments),
+        label=arguments.label,
+        resolvers=inputs.resolvers(arguments.resolver or configured.resolver),
+        exclusions=exclusions,
+        ehlo_name=inputs.ehlo_name(arguments.ehlo_name or configured.ehlo_name),
+        contact=arguments.contact or configured.contact,
+        allow_special_purpose=arguments.allow_special_purpose,
+        timeout=arguments.timeout,
+        resume=arguments.resume,
+        verbose=arguments.verbose,
+        scan=ScanSettings(
+            seed=arguments.seed if arguments.seed is not None else secrets.randbelow(2**31),
+            port=arguments.port,
+            names_per_address=arguments.names_per_address,
+            limits=limits(arguments),
+        ),
+    )
+    targets = inputs.Targets(arguments.domains, arguments.file, exclusions)
+    display = Display(plain=arguments.json or arguments.verbose or not sys.stderr.isatty())
+    outcome = scanning.run(plan, targets, display)
+    if arguments.json:
+        print(json.dumps(outcome.as_dict()))
+    else:
+        scanning.print_summary(plan, outcome)
+    return outcome.exit_status
+
+
+def limits(arguments: argparse.Namespace) -> Limits:
+    return Limits(
+        concurrency=arguments.concurrency,
+        per_address=arguments.per_address,
+        interval=arguments.interval,
+        per_operator=arguments.per_operator,
+        rate=arguments.rate,
+    )
