@@ -8,6 +8,10 @@ from scanner.records import ClientAuth
 REQUIRING_ALERTS = frozenset({40, 42, 43, 46, 116})
 """handshake_failure, bad_certificate, unsupported_certificate, certificate_unknown, certificate_required."""
 
+GNUTLS_DECODE_ERROR = 50
+"""What GnuTLS (Exim on Debian, up to TLS 1.2) answers to an empty certificate list where it wants a certificate:
+decode_error, between our Finished and its own. See docs/decisions/0073."""
+
 REQUIRING_REPLIES = frozenset({(421, "4.7.1"), (503, "5.7.0")})
 """Replies that name the certificate by their enhanced code (RFC 3463): Postfix's and Sendmail's."""
 
@@ -40,6 +44,8 @@ def decide(end: HandshakeEnd) -> ClientAuth:
     if end.greeted_again:
         return ClientAuth.REQUESTED
     if end.alert in REQUIRING_ALERTS or (end.closed_cleanly and end.finished_sent):
+        return ClientAuth.REQUIRED
+    if end.alert == GNUTLS_DECODE_ERROR and end.finished_sent and not end.completed:
         return ClientAuth.REQUIRED
     if end.code is not None and names_certificate(end.code, end.text):
         return ClientAuth.REQUIRED
