@@ -11,7 +11,7 @@ from datetime import datetime
 from scanner.certificates import ANY_EKU, CLIENT_AUTH, SERVER_AUTH, eku_class
 from scanner.paths import Paths, Pool, Route
 from scanner.records import Certificate, Classification, EkuClass, Hierarchy, Program
-from scanner.self_signed import recognise
+from scanner.self_signed import load_defaults, recognise
 from scanner.trust import Purpose, Root, TrustSnapshot
 
 BR_POLICIES = "2.23.140.1.2."
@@ -58,6 +58,7 @@ class Classifier:
 
     def __init__(self, snapshot: TrustSnapshot, certificates: Iterable[Certificate] = ()) -> None:
         self._snapshot = snapshot
+        self._defaults = load_defaults()
         self._rows = frozenset(snapshot.roots)
         self._public = self._rows | {certificate.sha256 for certificate in snapshot.intermediates}
         roots = [root.certificate for root in snapshot.roots.values()]
@@ -88,7 +89,7 @@ class Classifier:
             and any(self._limit(anchor) is not None for anchor in trusts),
             chrome_absence=None if Program.CHROME in programs else self._absence(trusts),
             self_signed=paths.self_signed,
-            subclass=recognise(certificate) if hierarchy is Hierarchy.SELF_SIGNED else None,
+            subclass=recognise(certificate, hierarchy, self._defaults),
             ca_owner=self._owner(best),
         )
 
