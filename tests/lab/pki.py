@@ -94,3 +94,15 @@ def pem(certificate):
 
 def der(certificate):
     return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def write_snapshot(directory: Path, *roots):
+    """A trust snapshot in which every program trusts `roots` for servers."""
+    rows = ["sha256,subject,not_before,not_after,mozilla,chrome,apple,microsoft,chrome_sct_not_after"]
+    for root in roots:
+        digest, subject = root.fingerprint(hashes.SHA256()).hex(), root.subject.rfc4514_string()
+        days = f"{root.not_valid_before_utc:%Y-%m-%d},{root.not_valid_after_utc:%Y-%m-%d}"
+        rows.append(f"{digest},{subject},{days},server,server,server,server,")
+    (directory / "roots.csv").write_text("\n".join(rows) + "\n")
+    (directory / "roots.pem").write_bytes(b"".join(map(pem, roots)))
+    (directory / "snapshot.toml").write_text('id = "lab"\nas_of = "2026-11-24"\n[sources]\nmozilla = "the lab"\n')
