@@ -1,0 +1,95 @@
+"""A report as JSON, in the contract's form; shares unrounded."""
+
+import json
+from datetime import UTC, datetime
+
+from reports.figures import FORMAT_VERSION, Coverage, Figure, Part, Report, Row
+from scanner.records import ScanInfo
+
+TOOL = "mxcensus"
+
+
+def document(report: Report) -> dict[str, object]:
+    """The report as JSON values."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool": {
+            "name": TOOL,
+            "version": report.scan.tool_version,
+            "rules_version": report.scan.rules_version,
+        },
+        "scan": scan_document(report.scan),
+        "trust": {
+            "id": report.trust.id,
+            "as_of": report.trust.as_of,
+            "not_measurable": list(report.trust.not_measurable),
+        },
+        "figures": [figure_document(figure) for figure in report.figures],
+    }
+
+
+def render(report: Report) -> str:
+    """The report as JSON text, ASCII only, with a final newline."""
+    return json.dumps(document(report), indent=1, allow_nan=False) + "\n"
+
+
+def scan_document(scan: ScanInfo) -> dict[str, object]:
+    """The manifest of the scan."""
+    return {
+        "id": scan.scan,
+        "label": scan.label,
+        "state": scan.state,
+        "started_at": time_text(scan.started_at),
+        "finished_at": None if scan.finished_at is None else time_text(scan.finished_at),
+        "seed": scan.seed,
+        "settings": dict(scan.settings),
+    }
+
+
+def figure_document(figure: Figure) -> dict[str, object]:
+    """One figure in one unit; the extras after `rows` only where they apply."""
+    definition = figure.definition
+    values: dict[str, object] = {
+        "id": figure.id,
+        "title": definition.title,
+        "unit": str(figure.unit),
+        "keys": list(definition.keys),
+        "coverage": coverage_document(figure.coverage),
+        "rows": [_row(figure, row) for row in figure.rows],
+        "question": definition.question,
+        "numerator": definition.numerator,
+        "denominator": definition.denominator,
+        "caveat": definition.caveat,
+    }
+    if figure.private_share is not None:
+        share = figure.private_share
+        values["private_share"] = {"low": _part(share.low), "high": _part(share.high)}
+    if "hierarchy" in definition.keys:
+        values["not_measurable"] = list(figure.not_measurable)
+    if figure.without_top_10 is not None:
+        measured, rows = figure.without_top_10
+        values["without_top_10"] = {"measured": measured, "rows": [_row(figure, row) for row in rows]}
+    return values
+
+
+def coverage_document(coverage: Coverage) -> dict[str, object]:
+    """attempted, measured and the reasons of the rest."""
+    return {
+        "attempted": coverage.attempted,
+        "measured": coverage.measured,
+        "not_measured": dict(coverage.not_measured),
+    }
+
+
+def time_text(time: datetime) -> str:
+    """RFC 3339 in UTC with Z."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _row(figure: Figure, row: Row) -> dict[str, object]:
+    key = dict(zip(figure.definition.keys, row.key, strict=True))
+    return {"key": key, "count": row.count, "any": row.any, "share": row.share}
+
+
+def _part(part: Part) -> dict[str, object]:
+    return {"count": part.count, "share": part.share}

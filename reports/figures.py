@@ -1,0 +1,328 @@
+"""Counts in, one frozen Report out; every renderer reads that and nothing else.
+
+`count` is a partition: a unit counts in a row when all its measured endpoints agree on the whole key, else in the
+row whose key fields are `mixed`. `any` counts units with at least one endpoint of the row; for the `mixed` row it
+is the count. Rows sum to `coverage.measured`, and attempted = measured + all of not_measured.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeVar
+
+from reports.definitions import DEFINITIONS, MIXED, PRIVATE_HIGH, PRIVATE_LOW, Definition, Source, Unit, bias_of
+from scanner.records import Reason, Routing, ScanInfo, Status
+from storage.counts import Counts, Tally
+from storage.profiles import FACTS, NO_ADDRESS, NOT_ENROLLED, OPERATOR_REST
+
+Key = tuple[str, ...]
+Number = int | float
+"""A number of units; a float for the unit `weight`."""
+
+FORMAT_VERSION = 1
+
+_K = TypeVar("_K")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A count with its share of what was measured, None where nothing was."""
+
+    count: Number
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a figure; `share` is count / measured, unrounded."""
+
+    key: Key
+    count: Number
+    any: Number
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was attempted, what of it was measured, and why the rest was not."""
+
+    attempted: Number
+    measured: Number
+    not_measured: Mapping[str, Number]
+
+    @property
+    def bias(self) -> Mapping[str, Number]:
+        """`not_measured` in the coarse classes of `reports.definitions.BIAS`, the largest first."""
+        sums: dict[str, Number] = {}
+        for reason, count in self.not_measured.items():
+            name = bias_of(reason)
+            sums[name] = sums.get(name, 0) + count
+        return MappingProxyType(dict(sorted(sums.items(), key=lambda item: (-item[1], item[0]))))
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateShare:
+    """Private against public as a range: private + self-signed, and with undetermined added."""
+
+    low: Part
+    high: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure in one unit.
+
+    `without_top_10` are the rows when the ten largest operators' endpoints are left out (headline figures), with
+    the number then measured. `not_measurable` are the classes that the trust snapshot cannot show.
+    """
+
+    definition: Definition
+    unit: Unit
+    coverage: Coverage
+    rows: tuple[Row, ...]
+    private_share: PrivateShare | None = None
+    not_measurable: tuple[str, ...] = ()
+    without_top_10: tuple[Number, tuple[Row, ...]] | None = None
+
+    @property
+    def id(self) -> str:
+        """The contract's name of the figure."""
+        return self.definition.id
+
+    def part(self, **wanted: str) -> Part:
+        """The sum of the rows whose key fields have these values."""
+        places = [(self.definition.keys.index(name), value) for name, value in wanted.items()]
+        count = _total(row.count for row in self.rows if all(row.key[at] == value for at, value in places))
+        return Part(count, _share(count, self.coverage.measured))
+
+
+@dataclass(frozen=True, slots=True)
+class TrustInfo:
+    """What a report says of the trust snapshot; `not_measurable` are hierarchies that it cannot show."""
+
+    id: str | None
+    as_of: str | None = None
+    not_measurable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All figures of one scan; `weighted` tells whether the unit `weight` is among them."""
+
+    scan: ScanInfo
+    trust: TrustInfo
+    figures: tuple[Figure, ...]
+    weighted: bool
+
+    def figure(self, name: str, unit: Unit) -> Figure | None:
+        """The figure of that id and unit."""
+        return next((f for f in self.figures if f.id == name and f.unit is unit), None)
+
+
+def trust_info(scan: ScanInfo) -> TrustInfo:
+    """What the scan's own settings say of its snapshot: `trust: {"as_of": ..., "not_measurable": [...]}`."""
+    stored = scan.settings.get("trust")
+    facts: Mapping[str, object] = stored if isinstance(stored, Mapping) else {}
+    classes = facts.get("not_measurable")
+    as_of = facts.get("as_of")
+    return TrustInfo(
+        id=scan.trust_id,
+        as_of=None if as_of is None else str(as_of),
+        not_measurable=tuple(str(name) for name in classes) if isinstance(classes, list | tuple) else (),
+    )
+
+
+def build(counts: Counts, scan: ScanInfo, trust: TrustInfo | None = None) -> Report:
+    """Compute every figure in every unit that the counts allow."""
+    snapshot = trust or trust_info(scan)
+    census = _Census(counts)
+    figures = [
+        _figure(census, definition, unit, snapshot)
+        for definition in DEFINITIONS
+        for unit in definition.units
+        if unit is not Unit.WEIGHT or counts.weighted
+    ]
+    return Report(scan, snapshot, tuple(figures), counts.weighted)
+
+
+# ------------------------------------------------------------------------------------------------- computing
+
+
+@dataclass(frozen=True, slots=True)
+class _Population:
+    """Units of one kind that count, by the profiles that count, and the coverage of all."""
+
+    members: tuple[tuple[tuple[int, ...], Number], ...]
+    coverage: Coverage
+
+
+class _Census:
+    """The counts, with the populations that several figures share computed once."""
+
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts
+        self.facts = {profile: dict(zip(FACTS, facts, strict=True)) for profile, facts in counts.profiles.items()}
+        self._populations: dict[tuple[Unit, Source, bool], _Population] = {}
+
+    def population(self, unit: Unit, source: Source, *, without_top: bool = False) -> _Population:
+        """Measured (or tested) units of one kind."""
+        wanted = (unit, source, without_top)
+        if wanted not in self._populations:
+            self._populations[wanted] = self._collect(*wanted)
+        return self._populations[wanted]
+
+    def _collect(self, unit: Unit, source: Source, without_top: bool) -> _Population:
+        statuses = {Status.MEASURED} if source is Source.PROFILE else {Status.MEASURED, Status.FAILED}
+        counted = {
+            profile
+            for profile, facts in self.facts.items()
+            if facts["status"] in statuses and not (without_top and facts["operators"] != OPERATOR_REST)
+        }
+        reasons = {profile: _reason(facts) for profile, facts in self.facts.items()}
+        reasons |= {NO_ADDRESS: "no-address", NOT_ENROLLED: Reason.INTERRUPTED.value}
+        members: dict[tuple[int, ...], Number] = {}
+        missing: dict[str, Number] = {}
+        for tally in self._tallies(unit):
+            amount = _amount(tally, unit)
+            profiles = tuple(profile for profile in tally.profiles if profile in counted)
+            if profiles:
+                members[profiles] = members.get(profiles, 0) + amount
+            elif amount:
+                _add(missing, _common(tally.profiles, reasons), amount)
+        if unit in (Unit.DOMAIN, Unit.WEIGHT):
+            self._add_unrouted(missing, unit)
+        measured = _total(members.values())
+        not_measured = MappingProxyType(dict(sorted(missing.items())))
+        coverage = Coverage(_total([measured, *missing.values()]), measured, not_measured)
+        return _Population(tuple(members.items()), coverage)
+
+    def _tallies(self, unit: Unit) -> Sequence[Tally]:
+        return self.counts.units.get(Unit.DOMAIN if unit is Unit.WEIGHT else unit, ())
+
+    def _add_unrouted(self, missing: dict[str, Number], unit: Unit) -> None:
+        """Domains without an MX set: their routing is the reason."""
+        for (routing, has_set), amount in self.counts.routing.items():
+            value = amount.weight if unit is Unit.WEIGHT else amount.count
+            if not has_set and value:
+                _add(missing, _UNROUTED.get(routing, routing or "unresolved"), value)
+
+
+_UNROUTED: Mapping[str | None, str] = MappingProxyType(
+    {None: "unresolved", Routing.MX: "no-address", Routing.IMPLICIT_MX: "no-address"}
+)
+
+
+def _figure(census: _Census, definition: Definition, unit: Unit, trust: TrustInfo) -> Figure:
+    if definition.source is Source.ROUTING:
+        return _routing(census.counts, definition, unit)
+    if definition.source is Source.PRIVATE_SPREAD:
+        return _ready_made(definition, unit, census.counts.private_spread, None)
+    if definition.source is Source.NAMES_PER_ADDRESS:
+        coverage = census.population(unit, Source.PROFILE).coverage
+        return _ready_made(definition, unit, census.counts.names_per_address, coverage)
+    population = census.population(unit, definition.source)
+    rows = _rows(census, definition, population)
+    on_hierarchy = "hierarchy" in definition.keys
+    return Figure(
+        definition,
+        unit,
+        population.coverage,
+        rows,
+        private_share=_private_share(rows, population.coverage.measured) if definition.id == "hierarchy" else None,
+        not_measurable=trust.not_measurable if on_hierarchy else (),
+        without_top_10=_without_top(census, definition, unit) if definition.headline else None,
+    )
+
+
+def _rows(census: _Census, definition: Definition, population: _Population) -> tuple[Row, ...]:
+    key_of = {profile: tuple(facts[name] for name in definition.keys) for profile, facts in census.facts.items()}
+    mixed = (MIXED,) * len(definition.keys)
+    counts: dict[Key, Number] = {}
+    touched: dict[Key, Number] = {}
+    for profiles, amount in population.members:
+        keys = {key_of[profile] for profile in profiles}
+        _add(counts, next(iter(keys)) if len(keys) == 1 else mixed, amount)
+        for key in keys:
+            _add(touched, key, amount)
+    if mixed in counts:
+        touched[mixed] = counts[mixed]
+    return _sorted_rows(definition, counts, touched, population.coverage.measured)
+
+
+def _without_top(census: _Census, definition: Definition, unit: Unit) -> tuple[Number, tuple[Row, ...]]:
+    population = census.population(unit, definition.source, without_top=True)
+    return population.coverage.measured, _rows(census, definition, population)
+
+
+def _routing(counts: Counts, definition: Definition, unit: Unit) -> Figure:
+    found: dict[Key, Number] = {}
+    unresolved: Number = 0
+    for (routing, _), amount in counts.routing.items():
+        value = amount.weight if unit is Unit.WEIGHT else amount.count
+        if routing is None:
+            unresolved += value
+        else:
+            _add(found, (routing,), value)
+    measured = _total(found.values())
+    missing = {"unresolved": unresolved} if unresolved else {}
+    coverage = Coverage(_total([measured, unresolved]), measured, MappingProxyType(missing))
+    return Figure(definition, unit, coverage, _sorted_rows(definition, found, found, measured))
+
+
+def _ready_made(definition: Definition, unit: Unit, counts: Mapping[str, int], coverage: Coverage | None) -> Figure:
+    found: dict[Key, Number] = {(name,): count for name, count in counts.items()}
+    measured = _total(found.values())
+    stated = coverage or Coverage(measured, measured, MappingProxyType({}))
+    return Figure(definition, unit, stated, _sorted_rows(definition, found, found, measured))
+
+
+def _sorted_rows(
+    definition: Definition, counts: Mapping[Key, Number], touched: Mapping[Key, Number], measured: Number
+) -> tuple[Row, ...]:
+    """In the definition's order, else by size; the mixed row last."""
+    places = {name: place for place, name in enumerate(definition.order)}
+
+    def place(row: Row) -> tuple[bool, int, Number, Number, Key]:
+        return (row.key[0] == MIXED, places.get(row.key[0], len(places)), -row.count, -row.any, row.key)
+
+    rows = [Row(key, counts.get(key, 0), touched[key], _share(counts.get(key, 0), measured)) for key in touched]
+    return tuple(sorted(rows, key=place))
+
+
+def _private_share(rows: Iterable[Row], measured: Number) -> PrivateShare:
+    by_class = {row.key[0]: row.count for row in rows}
+    low, high = (_total(by_class.get(name, 0) for name in names) for names in (PRIVATE_LOW, PRIVATE_HIGH))
+    return PrivateShare(Part(low, _share(low, measured)), Part(high, _share(high, measured)))
+
+
+def _reason(facts: Mapping[str, str]) -> str:
+    """Why an endpoint with these facts was not measured."""
+    if facts["status"] == Status.NOT_TESTED:
+        return facts["reason"]
+    return f"{facts['stage']}/{facts['failure']}"
+
+
+def _common(profiles: Iterable[int], reasons: Mapping[int, str]) -> str:
+    """The reason that all endpoints of a unit share; hosts without an address say nothing beside others."""
+    own = set(profiles)
+    found = {reasons[profile] for profile in (own - {NO_ADDRESS} or own)}
+    return found.pop() if len(found) == 1 else MIXED
+
+
+def _amount(tally: Tally, unit: Unit) -> Number:
+    return tally.weight if unit is Unit.WEIGHT else tally.count
+
+
+def _add(sums: dict[_K, Number], key: _K, amount: Number) -> None:
+    sums[key] = sums.get(key, 0) + amount
+
+
+def _total(numbers: Iterable[Number]) -> Number:
+    """The sum: exact for counts, correctly rounded for weights."""
+    values = list(numbers)
+    return sum(values) if all(isinstance(value, int) for value in values) else math.fsum(values)
+
+
+def _share(count: Number, measured: Number) -> float | None:
+    return count / measured if measured else None

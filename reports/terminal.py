@@ -1,0 +1,73 @@
+"""The short summary that a scan ends with, for a terminal of any width; other formats have the full figures."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reports.definitions import UNIT_TITLES, Unit
+from reports.figures import Figure, Report, Row
+from reports.headlines import headlines
+from reports.text import number, percent, show
+
+SUMMARY = ("eku", "hierarchy", "client_auth")
+UNITS = (Unit.CERTIFICATE, Unit.MX_HOST, Unit.DOMAIN)
+MOST_ROWS = 12
+
+
+def print_summary(report: Report, console: Console) -> None:
+    """Print coverage, the main figures and the headlines. Text from outside is shown escaped, never as markup."""
+    console.print(_coverage(report))
+    for name in SUMMARY:
+        figures = [found for unit in UNITS if (found := report.figure(name, unit)) is not None]
+        if any(figure.coverage.measured for figure in figures):
+            console.print(_table(figures))
+    share = _private(report)
+    if share is not None:
+        console.print(share)
+    for headline in headlines(report):
+        console.print(Text.assemble((headline.question, "bold"), " ", show(headline.sentence, 1000)))
+
+
+def _coverage(report: Report) -> Table:
+    table = Table(title="Coverage", title_justify="left", expand=False)
+    table.add_column("unit", overflow="fold")
+    table.add_column("attempted", justify="right", overflow="fold")
+    table.add_column("measured", justify="right", overflow="fold")
+    table.add_column("not measured", overflow="fold")
+    for unit in (Unit.DOMAIN, Unit.MX_HOST, Unit.ENDPOINT):
+        figure = report.figure("eku", unit)
+        if figure is not None:
+            coverage = figure.coverage
+            missing = ", ".join(f"{name} {number(count)}" for name, count in coverage.bias.items())
+            table.add_row(UNIT_TITLES[unit], number(coverage.attempted), number(coverage.measured), Text(missing))
+    return table
+
+
+def _table(figures: list[Figure]) -> Table:
+    definition = figures[0].definition
+    table = Table(title=definition.title, title_justify="left", expand=False)
+    table.add_column(", ".join(definition.keys), overflow="fold")
+    for figure in figures:
+        table.add_column(UNIT_TITLES[figure.unit], justify="right", overflow="fold")
+    columns = [{row.key: row for row in figure.rows} for figure in figures]
+    keys = list(dict.fromkeys(key for column in columns for key in column))
+    keys.sort(key=lambda key: key[0] == "mixed")
+    for key in keys[:MOST_ROWS]:
+        table.add_row(Text(show(", ".join(key), 60)), *(_cell(column.get(key)) for column in columns))
+    return table
+
+
+def _cell(row: Row | None) -> str:
+    return "" if row is None else f"{number(row.count)} ({percent(row.share)})"
+
+
+def _private(report: Report) -> Text | None:
+    figure = report.figure("hierarchy", Unit.CERTIFICATE)
+    if figure is None or figure.private_share is None or not figure.coverage.measured:
+        return None
+    low, high = figure.private_share.low, figure.private_share.high
+    return Text.assemble(
+        ("Private certificates: ", "bold"),
+        f"{number(low.count)} ({percent(low.share)}) to {number(high.count)} ({percent(high.share)}) "
+        f"of {number(figure.coverage.measured)}",
+    )

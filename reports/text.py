@@ -1,0 +1,78 @@
+r"""Makes text that strangers wrote safe to show: one sanitiser for every renderer, and each format's own escapes.
+
+Greetings, certificate names and CA names may hold anything. Shown, they stay one line of bounded length: control
+characters, bidirectional controls, invisible characters and lone surrogates (bytes that were not UTF-8) are
+written as escapes (`\x1b`, `\u202e`), so that they can be seen and do nothing.
+"""
+
+import html
+import re
+
+from reports.figures import Number
+
+LONGEST = 200
+"""Characters of a shown text, the mark for what was cut included."""
+
+LONGEST_CELL = 32_766
+"""Characters of a CSV cell: what spreadsheets take, less the apostrophe."""
+
+_CUT = "…"
+
+# C0, DEL and C1; soft hyphen; Arabic letter mark; zero width characters and bidirectional controls (UAX 9); line
+# and paragraph separators; word joiner to isolates; surrogates; byte order mark; annotations; tags; private use.
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f"
+    "\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U000e0000-\U0010ffff]"
+)
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]|#~$]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+_LINKS = re.compile(r"(?<=[A-Za-z]):(?=//)|(?<=www)\.", re.IGNORECASE)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  # full-width forms count too
+
+
+def show(text: str, longest: int = LONGEST) -> str:
+    """`text` as one visible line of at most `longest` characters."""
+    shown = _HIDDEN.sub(_escaped, text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + _CUT
+
+
+def markdown(text: str, longest: int = LONGEST) -> str:
+    """`text` for a Markdown table's cell: no markup, no HTML, no link, no mention, no new cell."""
+    shown = _MARKDOWN.sub(r"\\\g<0>", show(text, longest))
+    shown = "".join(_ENTITIES.get(character, character) for character in shown)
+    return _LINKS.sub(lambda match: f"&#{ord(match.group())};", shown)
+
+
+def html_text(text: str, longest: int = LONGEST) -> str:
+    """`text` for the content or a quoted attribute of an HTML element."""
+    return html.escape(show(text, longest), quote=True)
+
+
+def spreadsheet(text: str) -> str:
+    """`text` for a CSV cell that no spreadsheet takes for a formula: an apostrophe before what would start one."""
+    return ("'" if text.startswith(_FORMULA) else "") + show(text, LONGEST_CELL)
+
+
+def number(value: Number) -> str:
+    """A count with thousands marked: `1,234`; weights in full."""
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:,}"
+
+
+def percent(share: float | None) -> str:
+    """A share for people: `12.3 %`, `<0.1 %` for what would vanish, `n/a` where nothing was measured."""
+    if share is None:
+        return "n/a"
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= share < 1:
+        return ">99.9 %"
+    return f"{share:.1%}".replace("%", " %")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8 (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

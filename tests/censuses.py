@@ -1,0 +1,249 @@
+"""Random small censuses: rows as plain dicts, and a writer that puts them into the tables."""
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import insert
+
+from storage import schema
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+EKUS = ["server+client", "server-only", "absent", "any", "client-only", "neither", "unparsable"]
+HIERARCHIES = [
+    "public-chrome",
+    "public-not-chrome",
+    "public-purpose-unknown",
+    "distrusted",
+    "self-signed",
+    "private",
+    "unresolved",
+    "undetermined",
+]
+REASONS = ["excluded", "special-purpose", "address-cap", "parked", "operator-stopped", "interrupted", None]
+FAILURES = [("connect", "refused"), ("connect", "timeout"), ("ehlo", "not-offered"), ("starttls", "negative-reply")]
+CLIENT_AUTH = ["not-requested", "requested", "required", "requested-unknown"]
+PROGRAMS = [[], ["chrome"], ["chrome", "mozilla"], ["apple", "microsoft", "mozilla"]]
+CERTIFICATE_FACTS = (
+    "sha256",
+    "issuer",
+    "subject",
+    "not_before",
+    "not_after",
+    "key_type",
+    "key_bits",
+    "spki_sha256",
+    "eku_class",
+)
+DAYS = [40, 47, 90, 200, 365, 398, 825, 3650]
+
+
+@dataclass
+class Census:
+    """One scan as dicts. `hosts` has name -> operator, `addresses` name -> list."""
+
+    domains: list[dict] = field(default_factory=list)
+    hosts: dict[str, str] = field(default_factory=dict)
+    addresses: dict[str, list[str]] = field(default_factory=dict)
+    endpoints: list[dict] = field(default_factory=list)
+    certificates: dict[str, dict] = field(default_factory=dict)
+
+
+def random_census(seed, *, domains=30, hosts=12, addresses=10, certificates=8, weights=True, text=None):
+    """A census with every kind of gap: hosts without addresses, unrouted domains, untested and failed endpoints."""
+    rng = random.Random(seed)
+    census = Census()
+    for number in range(certificates):
+        _certificate(rng, census, number, text)
+    pool = [f"192.0.2.{number}" for number in range(1, addresses + 1)]
+    for number in range(hosts):
+        host = f"mx{number}.op{rng.randrange(1 + hosts // 2)}.example"
+        census.hosts[host] = host.partition(".")[2]
+        census.addresses[host] = rng.sample(pool, rng.choice([0, 1, 1, 2, 3]))
+        unenrolled = rng.random() < 0.1
+        for address in [] if unenrolled else census.addresses[host]:
+            census.endpoints.append(_endpoint(rng, census, host, address, text))
+    for number in range(domains):
+        census.domains.append(_domain(rng, census, number, weights=weights))
+    return census
+
+
+def _certificate(rng, census, number, text):
+    sha = hashlib.sha256(f"certificate {number} {rng.random()}".encode()).hexdigest()
+    hierarchy = rng.choice(HIERARCHIES)
+    public = hierarchy.startswith("public") or hierarchy == "distrusted"
+    not_before = START - timedelta(days=rng.randrange(300))
+    self_signed = hierarchy == "self-signed"
+    census.certificates[sha] = {
+        "sha256": sha,
+        "issuer": text or f"CN=issuer {rng.randrange(3)}",
+        "subject": text or f"CN=host {number}",
+        "not_before": not_before,
+        "not_after": not_before + timedelta(days=rng.choice(DAYS), seconds=rng.choice([-1, 0, 1])),
+        "key_type": rng.choice(["rsa", "ec", "ed25519", "1.2.3"]),
+        "key_bits": rng.choice([2048, 256, None]),
+        "spki_sha256": hashlib.sha256(f"key {rng.randrange(4) if self_signed else sha}".encode()).hexdigest(),
+        "eku_class": rng.choice(EKUS),
+        "hierarchy": hierarchy,
+        "programs": rng.choice(PROGRAMS) if public else [],
+        "ca_owner": (text or rng.choice(["Owner A", "Owner B"])) if public and rng.random() < 0.9 else None,
+        "self_signed": self_signed,
+    }
+
+
+def _endpoint(rng, census, host, address, text):
+    row = {"mx_host": host, "address": address, "port": 25, "attempt": rng.choice([1, 2]), "reason": None}
+    row |= {"stage": None, "failure": None, "certificate": None, "client_auth": None, "tls_version": None}
+    row |= {"software": None}
+    what = rng.random()
+    if what < 0.15:
+        return row | {"status": "not-tested", "reason": rng.choice(REASONS), "attempt": 0}
+    if what < 0.3:
+        stage, failure = rng.choice(FAILURES)
+        return row | {"status": "failed", "stage": stage, "failure": failure, "client_auth": "untested"}
+    ends = [("quit", None), ("quit", None), ("ehlo-after-tls", "closed"), ("handshake", "tls-alert")]
+    stage, failure = rng.choice(ends)
+    return row | {
+        "status": "measured",
+        "stage": stage,
+        "failure": failure,
+        "certificate": rng.choice(list(census.certificates)),
+        "client_auth": rng.choice(CLIENT_AUTH),
+        "tls_version": rng.choice(["TLSv1.2", "TLSv1.3"]),
+        "software": text or rng.choice(["postfix", "exim", None]),
+    }
+
+
+def _domain(rng, census, number, *, weights):
+    routing = rng.choice(["mx"] * 8 + ["implicit-mx", "null-mx", "none", "error", None])
+    named = sorted(rng.sample(sorted(census.hosts), rng.choice([1, 1, 2, 3])))
+    if routing == "implicit-mx":
+        named = named[:1]
+    return {
+        "domain": f"domain{number}.example",
+        "weight": rng.choice([None, 0.0, 0.5, 3.0, 1000.0]) if weights else None,
+        "routing": routing,
+        "mx": named if routing in ("mx", "implicit-mx") else [],
+    }
+
+
+def store(connection, census):
+    """Write the census into the tables as one scan; its ID."""
+    scan_id = connection.execute(
+        insert(schema.scan).values(
+            label="random",
+            state="finished",
+            started_at=START,
+            finished_at=START + timedelta(hours=1),
+            tool_version="0.0",
+            rules_version="1",
+            trust_id="test",
+            seed=1,
+            settings={"trust": {"as_of": "2026-03-01", "not_measurable": ["public-other-purpose"]}},
+        )
+    ).inserted_primary_key[0]
+    put = _Rows(connection, scan_id)
+    for host, operator in census.hosts.items():
+        put(schema.mx_host, mx_host=host, operator=operator, authenticated=False)
+        for position, address in enumerate(census.addresses[host]):
+            put(schema.mx_address, address=address, mx_host=host, position=position)
+    _store_domains(put, census)
+    for endpoint in census.endpoints:
+        _store_endpoint(put, endpoint)
+    used = {endpoint["certificate"] for endpoint in census.endpoints}
+    for sha, row in census.certificates.items():
+        _store_certificate(connection, row)
+        if sha in used:
+            put(schema.scan_certificate, sha256=sha, role="server")
+            put(schema.classification, **_classified(row))
+    return scan_id
+
+
+class _Rows:
+    def __init__(self, connection, scan_id):
+        self.connection, self.scan_id = connection, scan_id
+
+    def __call__(self, table, **values):
+        self.connection.execute(insert(table).values(scan_id=self.scan_id, **values))
+
+
+def _store_domains(put, census):
+    sets = {}
+    for row in census.domains:
+        hosts = tuple(row["mx"])
+        if hosts and hosts not in sets:
+            sets[hosts] = hashlib.sha256(" ".join(hosts).encode()).hexdigest()[:32]
+            for position, host in enumerate(hosts):
+                put(
+                    schema.mx_set_host,
+                    mx_set=sets[hosts],
+                    position=position,
+                    preference=10,
+                    mx_host=host,
+                    notes=[],
+                )
+        put(
+            schema.domain,
+            domain=row["domain"],
+            weight=row["weight"],
+            order_key=0,
+            routing=row["routing"],
+            authenticated=False,
+            mx_set=sets.get(hosts),
+        )
+
+
+def _store_endpoint(put, row):
+    place = {name: row[name] for name in ("mx_host", "address", "port")}
+    put(schema.endpoint, **place, order_key=0, reason=row["reason"], last_attempt=row["attempt"])
+    for attempt in range(1, row["attempt"] + 1):
+        last = attempt == row["attempt"]
+        facts = {"status": "failed", "stage": "greeting", "failure": "negative-reply", "client_auth": "untested"}
+        if last:
+            names = ("status", "stage", "failure", "client_auth", "certificate", "tls_version", "software")
+            facts = {name: row[name] for name in names}
+        put(
+            schema.observation,
+            **place,
+            **facts,
+            attempt=attempt,
+            last=last,
+            detail="",
+            ehlo_keywords=[],
+            injected_plaintext=False,
+            started_at=START,
+            duration_ms=5,
+        )
+
+
+def _store_certificate(connection, row):
+    names = [
+        "sha256",
+        "issuer",
+        "subject",
+        "not_before",
+        "not_after",
+        "key_type",
+        "key_bits",
+        "spki_sha256",
+        "eku_class",
+    ]
+    facts = {name: row[name] for name in names}
+    empty = {"dns_names": [], "policy_oids": [], "sct_timestamps": [], "is_ca": False}
+    connection.execute(insert(schema.certificate).values(**facts, **empty, der=b"0", readable=True))
+
+
+def _classified(row):
+    return {
+        "sha256": row["sha256"],
+        "eku_class": row["eku_class"],
+        "effective_eku_class": row["eku_class"],
+        "hierarchy": row["hierarchy"],
+        "programs": "+".join(row["programs"]),
+        "programs_unknown": "",
+        "chrome_estimated": False,
+        "self_signed": row["self_signed"],
+        "ca_owner": row["ca_owner"],
+    }
