@@ -5,9 +5,11 @@
                        certificate -- classification                            certificate_list
 
 Domains with the same MX records share one `mx_set`: a million domains on one provider are a million short rows
-and one routing. `endpoint` is also the durable ledger: a row is work until `last_attempt` says otherwise.
+and one routing. `endpoint` is also the durable ledger: a row is work while an attempt is due without observation.
 `certificate`, `certificate_list` and `ca_name_set` hold facts and belong to no scan; everything else has a
-`scan_id`. Digests are lower-case hex; times are aware UTC, stored by `UtcTime`; lists are JSON.
+`scan_id`. Digests are lower-case hex; times are aware UTC, stored by `UtcTime`; lists are JSON. Names and
+digests are `Name`, compared byte by byte, so that both databases sort alike. What servers wrote has gone through
+`storage.text.escape`.
 """
 
 from sqlalchemy import (
@@ -15,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     Float,
     ForeignKey,
     Index,
@@ -27,12 +30,9 @@ from sqlalchemy import (
     Text,
 )
 
-from storage.types import UtcTime
+from storage.types import Name, UtcTime
 
 metadata = MetaData()
-
-BigId = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows by itself only where the primary key is exactly INTEGER."""
 
 
 def _scan_id() -> Column[int]:
@@ -52,6 +52,7 @@ scan = Table(
     Column("trust_id", Text),
     Column("seed", BigInteger, nullable=False),
     Column("settings", JSON, nullable=False),
+    Column("target_batches", Integer, nullable=False, default=0),  # entered while loading; see storage.ledger
     sqlite_autoincrement=True,  # an ID that people wrote down is never given to another scan
 )
 
@@ -59,14 +60,14 @@ domain = Table(
     "domain",
     metadata,
     _scan_id(),
-    Column("domain", Text, primary_key=True),
+    Column("domain", Name, primary_key=True),
     Column("weight", Float),
     Column("rank", Integer),
     Column("order_key", BigInteger, nullable=False),
     Column("routing", String(16)),  # NULL: not resolved yet
     Column("rcode", String(16)),
     Column("authenticated", Boolean, nullable=False, default=False),
-    Column("mx_set", String(32)),  # NULL: no MX
+    Column("mx_set", Name),  # NULL: no MX
     Index("domain_order", "scan_id", "order_key"),
     Index("domain_mx_set", "scan_id", "mx_set"),
     sqlite_with_rowid=False,
@@ -76,10 +77,10 @@ mx_set_host = Table(
     "mx_set_host",
     metadata,
     _scan_id(),
-    Column("mx_set", String(32), primary_key=True),  # digest of the set's (preference, host, notes)
+    Column("mx_set", Name, primary_key=True),  # digest of the set's (preference, host, notes)
     Column("position", SmallInteger, primary_key=True),
     Column("preference", Integer, nullable=False),
-    Column("mx_host", Text, nullable=False),
+    Column("mx_host", Name, nullable=False),
     Column("notes", JSON, nullable=False),
     Index("mx_set_host_host", "scan_id", "mx_host"),
     sqlite_with_rowid=False,
@@ -89,8 +90,8 @@ mx_host = Table(
     "mx_host",
     metadata,
     _scan_id(),
-    Column("mx_host", Text, primary_key=True),
-    Column("operator", Text, nullable=False),  # registrable domain by the public suffix list
+    Column("mx_host", Name, primary_key=True),
+    Column("operator", Name, nullable=False),  # registrable domain by the public suffix list
     Column("rcode_a", String(16)),
     Column("rcode_aaaa", String(16)),
     Column("authenticated", Boolean, nullable=False),
@@ -101,8 +102,8 @@ mx_address = Table(
     "mx_address",
     metadata,
     _scan_id(),
-    Column("address", Text, primary_key=True),
-    Column("mx_host", Text, primary_key=True),
+    Column("address", Name, primary_key=True),
+    Column("mx_host", Name, primary_key=True),
     Column("position", SmallInteger, nullable=False),  # in the host's own list
     Index("mx_address_host", "scan_id", "mx_host"),
     sqlite_with_rowid=False,
@@ -112,16 +113,19 @@ endpoint = Table(
     "endpoint",
     metadata,
     _scan_id(),
-    Column("mx_host", Text, primary_key=True),
-    Column("address", Text, primary_key=True),
+    Column("mx_host", Name, primary_key=True),
+    Column("address", Name, primary_key=True),
     Column("port", Integer, primary_key=True),
     Column("order_key", BigInteger, nullable=False),
     Column("reason", String(20)),  # not-tested: why; NULL once tested, or while work
-    Column("claimed_attempt", SmallInteger, nullable=False, default=0),
-    Column("claimed_at", UtcTime),
-    Column("not_before", UtcTime),
-    Column("last_attempt", SmallInteger, nullable=False, default=0),  # the last one with an observation
-    Column("done", Boolean, nullable=False, default=False),  # no attempt is due any more
+    Column("due_attempt", SmallInteger, nullable=False, default=1),  # the highest that is to be made; 0: none is
+    Column("claimed_attempt", SmallInteger, nullable=False, default=0),  # the highest that was begun
+    Column("last_attempt", SmallInteger, nullable=False, default=0),  # the highest with an observation
+    Column("claimed_at", UtcTime),  # when the session of claimed_attempt began
+    Column("ended_at", UtcTime),  # when the session of last_attempt ended
+    Column("not_before", UtcTime),  # parked until then
+    # A fact of the two numbers, so that a late observation and a parked retry may arrive in any order.
+    Column("done", Boolean, Computed("last_attempt >= due_attempt", persisted=True), nullable=False),
     Index("endpoint_order", "scan_id", "done", "order_key"),
     Index("endpoint_address", "scan_id", "address"),
     sqlite_with_rowid=False,
@@ -131,8 +135,8 @@ observation = Table(
     "observation",
     metadata,
     _scan_id(),
-    Column("mx_host", Text, primary_key=True),
-    Column("address", Text, primary_key=True),
+    Column("mx_host", Name, primary_key=True),
+    Column("address", Name, primary_key=True),
     Column("port", Integer, primary_key=True),
     Column("attempt", SmallInteger, primary_key=True),
     Column("last", Boolean, nullable=False),  # the attempt that counts
@@ -142,16 +146,17 @@ observation = Table(
     Column("reply_code", SmallInteger),
     Column("detail", Text, nullable=False),
     Column("greeting", Text),
+    Column("ehlo_greeting", Text),
     Column("ehlo_keywords", JSON, nullable=False),
     Column("starttls_offered", Boolean),
     Column("injected_plaintext", Boolean, nullable=False),
     Column("tls_version", String(8)),
     Column("cipher_suite", Text),
     Column("tls_group", Text),
-    Column("list_sha256", String(64)),
-    Column("certificate", String(64)),  # the end entity certificate
+    Column("list_sha256", Name),
+    Column("certificate", Name),  # the end entity certificate
     Column("client_auth", String(20), nullable=False),
-    Column("ca_names_sha256", String(64)),
+    Column("ca_names_sha256", Name),
     Column("software", Text),
     Column("started_at", UtcTime, nullable=False),
     Column("duration_ms", Integer, nullable=False),
@@ -162,7 +167,7 @@ observation = Table(
 certificate = Table(
     "certificate",
     metadata,
-    Column("sha256", String(64), primary_key=True),
+    Column("sha256", Name, primary_key=True),
     Column("der", LargeBinary, nullable=False),
     Column("readable", Boolean, nullable=False),
     Column("parse_error", Text),
@@ -173,10 +178,10 @@ certificate = Table(
     Column("not_after", UtcTime),
     Column("key_type", Text),
     Column("key_bits", Integer),
-    Column("spki_sha256", String(64)),
+    Column("spki_sha256", Name),
     Column("signature_algorithm", Text),
     Column("dns_names", JSON, nullable=False),
-    Column("eku_oids", JSON),
+    Column("eku_oids", JSON(none_as_null=True)),
     Column("eku_class", String(16), nullable=False),
     Column("is_ca", Boolean, nullable=False),
     Column("policy_oids", JSON, nullable=False),
@@ -186,14 +191,14 @@ certificate = Table(
 certificate_list = Table(
     "certificate_list",
     metadata,
-    Column("list_sha256", String(64), primary_key=True),  # digest of the concatenated certificate digests
+    Column("list_sha256", Name, primary_key=True),  # digest of the concatenated certificate digests
     Column("certificates", JSON, nullable=False),  # sha256 in the order presented, duplicates kept
 )
 
 ca_name_set = Table(
     "ca_name_set",
     metadata,
-    Column("ca_names_sha256", String(64), primary_key=True),
+    Column("ca_names_sha256", Name, primary_key=True),
     Column("names", JSON, nullable=False),  # RFC 4514, in the order sent
     Column("der", LargeBinary, nullable=False),  # the names' DER, concatenated
 )
@@ -202,8 +207,10 @@ scan_certificate = Table(
     "scan_certificate",
     metadata,
     _scan_id(),
-    Column("sha256", String(64), primary_key=True),
-    Column("role", String(8), nullable=False),  # server or client where any endpoint presented it first, else ca
+    Column("sha256", Name, primary_key=True),
+    Column(
+        "role", String(8), nullable=False
+    ),  # as an end entity certificate anywhere in the scan: server or client; else ca
     sqlite_with_rowid=False,
 )
 
@@ -211,7 +218,7 @@ classification = Table(
     "classification",
     metadata,
     _scan_id(),
-    Column("sha256", String(64), primary_key=True),
+    Column("sha256", Name, primary_key=True),
     Column("eku_class", String(16), nullable=False),
     Column("effective_eku_class", String(16), nullable=False),
     Column("hierarchy", String(24), nullable=False),
@@ -229,7 +236,7 @@ list_classification = Table(
     "list_classification",
     metadata,
     _scan_id(),
-    Column("list_sha256", String(64), primary_key=True),
+    Column("list_sha256", Name, primary_key=True),
     Column("chain_complete", Boolean, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -1,0 +1,252 @@
+"""The only place that knows one database from another: SQLite and PostgreSQL.
+
+Everything else is SQLAlchemy Core that means the same on both. What differs: how an engine is made, how a write
+transaction begins, which errors pass by themselves, and how many rows enter at once.
+
+SQLite writes its log with `synchronous=NORMAL`: a commit survives the death of the process at any moment
+(kill -9), but the last ones before a power cut may be undone, in order and without damage.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    URL,
+    Column,
+    Connection,
+    Engine,
+    String,
+    Table,
+    Text,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.errors import BadDatabase
+
+Columns = Mapping[str, ColumnElement[Any]]
+Row = Mapping[str, Any]
+Update = Callable[[Columns], Mapping[str, ColumnElement[Any]]]
+"""From the columns of the new row to what the stored row's columns become."""
+
+WRITES = "mxcensus_writes"
+"""Execution option of a connection whose transactions write."""
+
+_BUSY_MILLISECONDS = 10_000
+
+
+class Trouble(Enum):
+    """What an error of the database means for whoever wanted to write."""
+
+    PASSING = auto()  # the same transaction may work later: gone, starting up, locked, deadlocked
+    FULL = auto()
+    READ_ONLY = auto()
+    NOT_A_DATABASE = auto()
+    OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    engine: Callable[[URL, bool], Engine]
+    trouble: Callable[[DBAPIError], Trouble]
+    upsert: Callable[[Connection, Table, Sequence[Row], Update | None, "Computed"], None]
+
+
+Computed = Mapping[str, Callable[[Columns], ColumnElement[Any]]]
+
+
+def make_engine(url: URL, *, create: bool) -> Engine:
+    """An engine for `url`; the SQLite file is made if `create`, readable by its owner only. `BadDatabase`."""
+    return _of(url.get_backend_name()).engine(url, create)
+
+
+def trouble(error: DBAPIError, engine: Engine) -> Trouble:
+    """What `error` means."""
+    return _of(engine.dialect.name).trouble(error)
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Row],
+    update: Update | None = None,
+    computed: Computed = MappingProxyType({}),
+) -> None:
+    """Insert rows, all with the same keys; where the primary key is taken, do nothing or what `update` says.
+
+    `computed` adds columns whose value the database works out from the others of the row. With `update`, no two
+    rows may have the same primary key.
+    """
+    if rows:
+        _of(connection.dialect.name).upsert(connection, table, rows, update, computed)
+
+
+def lock_schema(connection: Connection) -> None:
+    """Keep others from changing the tables until the transaction ends; SQLite's write lock does so already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(0x6D78636E73)))
+
+
+def _on_conflict(statement: Any, table: Table, update: Update | None) -> Any:
+    """An insert of either database, with what to do where the primary key is taken."""
+    key = list(table.primary_key)
+    if update is None:
+        return statement.on_conflict_do_nothing(index_elements=key)
+    return statement.on_conflict_do_update(index_elements=key, set_=update(dict(statement.excluded.items())))
+
+
+def _of(name: str) -> _Dialect:
+    if name not in _DIALECTS:
+        raise BadDatabase(f"{name} is no database for mxcensus: use sqlite:///FILE or postgresql+psycopg://...")
+    return _DIALECTS[name]
+
+
+# ---------------------------------------------------------------------------------------------------- SQLite
+
+
+def _sqlite_engine(url: URL, create: bool) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise BadDatabase("a SQLite database needs a file: sqlite:///census.db")
+    path = Path(url.database)
+    if path.is_dir():
+        raise BadDatabase(f"{path} is a directory")
+    if not path.parent.is_dir():
+        raise BadDatabase(f"no such directory: {path.parent}")
+    if not path.exists():
+        if not create:
+            raise BadDatabase(f"no such database: {path}")
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise BadDatabase(f"{path}: {error.strerror}") from None
+    engine = create_engine(url, connect_args={"timeout": _BUSY_MILLISECONDS / 1000})
+    event.listen(engine, "connect", _sqlite_connect)
+    event.listen(engine, "begin", _sqlite_begin)
+    return engine
+
+
+def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # sqlite3 begins no transaction by itself; `_sqlite_begin` does
+    cursor = connection.cursor()
+    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA cache_size=-65536")  # KB
+    cursor.execute("PRAGMA wal_autocheckpoint=8000")  # pages; rows come in random order and touch many
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    # A transaction that reads before it writes could not wait for another's lock.
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+_SQLITE_TROUBLE = {
+    sqlite3.SQLITE_BUSY: Trouble.PASSING,
+    sqlite3.SQLITE_LOCKED: Trouble.PASSING,
+    sqlite3.SQLITE_FULL: Trouble.FULL,
+    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
+    sqlite3.SQLITE_NOTADB: Trouble.NOT_A_DATABASE,
+    sqlite3.SQLITE_CORRUPT: Trouble.NOT_A_DATABASE,
+}
+
+
+def _sqlite_trouble(error: DBAPIError) -> Trouble:
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    return _SQLITE_TROUBLE.get(code & 0xFF, Trouble.OTHER)
+
+
+def _sqlite_upsert(
+    connection: Connection, table: Table, rows: Sequence[Row], update: Update | None, computed: Computed
+) -> None:
+    # SQLAlchemy makes the statement; the parameters are made here, a column at a time, at a third of the cost.
+    given: Columns = {name: bindparam(f"_{name}", type_=table.c[name].type) for name in rows[0]}
+    statement = sqlite.insert(table).values({**given, **{name: make(given) for name, make in computed.items()}})
+    compiled = _on_conflict(statement, table, update).compile(dialect=connection.dialect)
+    columns = {f"_{name}": _bound(connection, table.c[name], [row[name] for row in rows]) for name in rows[0]}
+    for name in compiled.positiontup:
+        columns.setdefault(name, [compiled.params[name]] * len(rows))  # a constant of the statement
+    parameters = list(zip(*(columns[name] for name in compiled.positiontup), strict=True))
+    connection.exec_driver_sql(str(compiled), parameters)
+
+
+def _bound(connection: Connection, column: Column[Any], values: list[Any]) -> list[Any]:
+    """Values as the driver takes them."""
+    process = column.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+    return values if process is None else [process(value) for value in values]
+
+
+# ------------------------------------------------------------------------------------------------ PostgreSQL
+
+
+def _postgresql_engine(url: URL, _create: bool) -> Engine:
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    options = {"connect_timeout": 10, "application_name": "mxcensus", "options": "-c timezone=UTC"}
+    given = {name: value for name, value in options.items() if name not in url.query}
+    try:
+        return create_engine(url, connect_args=given, pool_pre_ping=True)
+    except ImportError:
+        raise BadDatabase("PostgreSQL needs a driver: pip install 'mxcensus[postgresql]'") from None
+
+
+def _postgresql_trouble(error: DBAPIError) -> Trouble:
+    state = getattr(error.orig, "sqlstate", None)
+    if state == "53100":  # disk_full
+        return Trouble.FULL
+    if state == "25006":  # read_only_sql_transaction: for good, or a standby that is about to be promoted
+        return Trouble.READ_ONLY
+    # psycopg raises OperationalError for a lost connection, a server that starts or stops, deadlocks; a server
+    # that crashed says so in other classes, but then the connection is lost too.
+    if isinstance(error, OperationalError) or error.connection_invalidated:
+        return Trouble.PASSING
+    return Trouble.PASSING if isinstance(error, InternalError) and state is None else Trouble.OTHER
+
+
+def _postgresql_upsert(
+    connection: Connection, table: Table, rows: Sequence[Row], update: Update | None, computed: Computed
+) -> None:
+    # One statement with a column a parameter: about ten times as fast as a row a statement.
+    names = list(rows[0])
+    types = {name: ARRAY(_element_type(table, name), dimensions=1) for name in names}
+    arrays = [literal([row[name] for row in rows], types[name]) for name in names]
+    given = func.unnest(*arrays).table_valued(*names).render_derived(name="given")
+    columns: Columns = {name: given.c[name] for name in names}
+    source = select(*columns.values(), *(make(columns).label(name) for name, make in computed.items()))
+    statement = postgresql.insert(table).from_select([*names, *computed], source)
+    key = list(table.primary_key)
+    if update is None:
+        statement = statement.on_conflict_do_nothing(index_elements=key)
+    else:
+        statement = statement.on_conflict_do_update(
+            index_elements=key, set_=update(dict(statement.excluded.items()))
+        )
+    connection.execute(statement)
+
+
+def _element_type(table: Table, name: str) -> Any:
+    declared = table.c[name].type
+    # A cast to varchar(n) would cut what is too long in silence; as text it is refused.
+    return Text() if isinstance(declared, String) else declared
+
+
+_DIALECTS: Mapping[str, _Dialect] = {
+    "sqlite": _Dialect(_sqlite_engine, _sqlite_trouble, _sqlite_upsert),
+    "postgresql": _Dialect(_postgresql_engine, _postgresql_trouble, _postgresql_upsert),
+}

@@ -1,0 +1,313 @@
+"""The durable ledger of a scan: `scanner.ledger.Ledger` on the tables of the scan itself.
+
+There is no queue beside the results. A `domain` without routing is a lookup to make; an `endpoint` with an attempt
+due that has no observation is a session to make. So what is stored and what is still to do cannot disagree, and
+after the process is killed at any moment the same call goes on:
+
+- work is handed out in the order of its seeded key, each run from the beginning, by a cursor that only
+  goes forward;
+- an attempt is claimed, and the claim committed, before anybody dials. A claim without an observation means that
+  the process died in between: the address may have been contacted, so the work comes back as the next attempt,
+  and not before the interval has passed since the process can have let go of it;
+- an address that another session of an earlier run left less than an interval ago is held back in the same way.
+
+Targets are entered before a scan runs, and only while its state is `loading`; resuming a running scan reads no
+targets. A scan that died while it was loading begins to load anew: weights that add must not be added twice.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Executable, case, delete, func, null, or_, select, tuple_, update
+from sqlalchemy import Row as AnyRow
+
+from scanner.ledger import Record, Work, merge_targets, order_key
+from scanner.records import Endpoint, Reason, Target
+from storage.database import Database
+from storage.dialects import Columns, upsert
+from storage.rows import Row
+from storage.schema import domain, endpoint, mx_address, scan
+from storage.store import endpoint_row, greater
+from storage.writer import Writer
+
+TARGET_BATCH = 5000
+ENROLL_BATCH = 2000
+ADDRESS_PAGE = 5000
+LONGEST_SESSION = timedelta(hours=1)
+"""A claim that is older than this, and the interval, says nothing about the present any more."""
+
+_FIRST = -(2**63)
+"""The least order key."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class _Claims:
+    """Claims that are committed in one transaction."""
+
+    rows: dict[tuple[object, ...], Row] = field(default_factory=dict)
+    committed: bool = False
+
+
+class SqlLedger:
+    """The ledger of one run of the scan `scan_id`; `interval` is the seconds between two sessions of an address.
+
+    One run at a time: make a new one to resume. Raises `StorageFailed` where a write was given up.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        scan_id: int,
+        *,
+        seed: int,
+        interval: float,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._scan_id = scan_id
+        self._seed = seed
+        self._interval = timedelta(seconds=interval)
+        self._opened_at = now()
+        self._batches_entered: int | None = None
+        self._last_domain = (_FIRST, "")
+        self._last_endpoint: tuple[int, str, str, int] = (_FIRST, "", "", 0)
+        self._held_back: Mapping[str, datetime] | None = None
+        self._claims = _Claims()
+        self._claiming = asyncio.Lock()
+
+    # ---------------------------------------------------------------------------------------------- targets
+
+    async def add_targets(self, targets: Iterable[Target]) -> None:
+        """See the protocol. The first call of a run forgets what a load that was not finished has entered."""
+        iterator = iter(targets)
+        while batch := list(islice(iterator, TARGET_BATCH)):
+            if self._batches_entered is None:
+                self._batches_entered = await self._database.run(self._begin_loading)
+            merged: dict[str, Target] = {}
+            for target in batch:
+                merged[target.domain] = merge_targets(merged.get(target.domain), target)
+            rows = [self._domain_row(target) for target in merged.values()]
+            await self._database.run(partial(self._enter, rows=rows, number=self._batches_entered))
+            self._batches_entered += 1
+
+    def _begin_loading(self, connection: Connection) -> int:
+        mine = scan.c.id == self._scan_id
+        state, entered = connection.execute(select(scan.c.state, scan.c.target_batches).where(mine)).one()
+        if state != "loading":
+            return int(entered)
+        connection.execute(delete(domain).where(domain.c.scan_id == self._scan_id))
+        connection.execute(update(scan).where(mine).values(target_batches=0))
+        return 0
+
+    def _enter(self, connection: Connection, rows: Sequence[Row], number: int) -> None:
+        # Weights add, so a batch whose commit went unanswered must not be entered again: the scan counts them.
+        counted = connection.execute(
+            update(scan)
+            .where(scan.c.id == self._scan_id, scan.c.target_batches == number)
+            .values(target_batches=number + 1)
+        )
+        if counted.rowcount:
+            upsert(connection, domain, rows, _merged)
+
+    def _domain_row(self, target: Target) -> Row:
+        return {
+            "scan_id": self._scan_id,
+            "domain": target.domain,
+            "weight": target.weight,
+            "rank": target.rank,
+            "order_key": order_key(self._seed, target.domain),
+            "authenticated": False,
+        }
+
+    async def unrouted(self, limit: int) -> Sequence[Target]:
+        rank, name = self._last_domain
+        query = (
+            select(domain.c.domain, domain.c.weight, domain.c.rank, domain.c.order_key)
+            .where(
+                domain.c.scan_id == self._scan_id,
+                domain.c.routing.is_(None),
+                *_after((domain.c.order_key, domain.c.domain), (rank, name)),
+            )
+            .order_by(domain.c.order_key, domain.c.domain)
+            .limit(limit)
+        )
+        found = await self._fetch(query)
+        if found:
+            self._last_domain = (found[-1].order_key, found[-1].domain)
+        return [Target(row.domain, row.weight, row.rank) for row in found]
+
+    # ------------------------------------------------------------------------------------ what scan() tells
+
+    async def note(self, record: Record) -> None:
+        """Nothing to do: the writer stores what `scan` yields, and this ledger reads that."""
+
+    async def settle(self) -> None:
+        await self._writer.flush()
+
+    async def addresses(self) -> AsyncIterator[tuple[str, Sequence[str]]]:
+        """See the protocol. A page of addresses is held at a time."""
+        last = ""
+        while True:
+            page = (
+                select(mx_address.c.address)
+                .distinct()
+                .where(mx_address.c.scan_id == self._scan_id, mx_address.c.address > last)
+                .order_by(mx_address.c.address)
+                .limit(ADDRESS_PAGE)
+            )
+            pairs = (
+                select(mx_address.c.address, mx_address.c.mx_host)
+                .where(mx_address.c.scan_id == self._scan_id, mx_address.c.address.in_(page))
+                .order_by(mx_address.c.address, mx_address.c.mx_host)
+            )
+            found = await self._fetch(pairs)
+            if not found:
+                return
+            for address, group in groupby(found, itemgetter(0)):
+                yield address, [host for _, host in group]
+            last = found[-1].address
+
+    async def enroll(self, endpoints: Iterable[tuple[Endpoint, Reason | None]]) -> None:
+        iterator = iter(endpoints)
+        while batch := dict(islice(iterator, ENROLL_BATCH)):
+            due = [self._row(of) for of, reason in batch.items() if reason is None]
+            excluded = [(of, reason.value) for of, reason in batch.items() if reason is not None]
+            refused = [self._row(of, reason=reason, due_attempt=0) for of, reason in excluded]
+            await self._database.run(partial(_enroll, due=due, refused=refused))
+
+    async def pending(self, limit: int) -> Sequence[Work]:
+        if self._held_back is None:
+            self._held_back = await self._database.read(self._recent_sessions)
+        key = (endpoint.c.order_key, endpoint.c.mx_host, endpoint.c.address, endpoint.c.port)
+        query = (
+            select(endpoint)
+            .where(endpoint.c.scan_id == self._scan_id, ~endpoint.c.done, *_after(key, self._last_endpoint))
+            .order_by(*key)
+            .limit(limit)
+        )
+        found = await self._fetch(query)
+        if found:
+            last = found[-1]
+            self._last_endpoint = (last.order_key, last.mx_host, last.address, last.port)
+        works = []
+        for row in found:
+            unanswered = row.claimed_attempt > row.last_attempt
+            attempt = max(row.due_attempt, row.claimed_attempt + 1 if unanswered else 1)
+            times = [at for at in (row.not_before, self._held_back.get(row.address)) if at is not None]
+            works.append(Work(Endpoint(row.mx_host, row.address, row.port), attempt, max(times, default=None)))
+        return works
+
+    def _recent_sessions(self, connection: Connection) -> dict[str, datetime]:
+        """Addresses that earlier runs left less than an interval ago, and when they may be contacted again."""
+        since = self._opened_at - LONGEST_SESSION - self._interval
+        query = select(
+            endpoint.c.address,
+            endpoint.c.claimed_at,
+            endpoint.c.ended_at,
+            (endpoint.c.claimed_attempt > endpoint.c.last_attempt).label("unanswered"),
+        ).where(
+            endpoint.c.scan_id == self._scan_id, or_(endpoint.c.claimed_at > since, endpoint.c.ended_at > since)
+        )
+        free: dict[str, datetime] = {}
+        for row in connection.execute(query):
+            # A session that was cut off may have lasted until this run began.
+            left = max(row.claimed_at, self._opened_at) if row.unanswered else row.ended_at or row.claimed_at
+            if left + self._interval > self._opened_at:
+                free[row.address] = max(left + self._interval, free.get(row.address, left))
+        return free
+
+    # --------------------------------------------------------------------------------------- while probing
+
+    async def claim(self, works: Sequence[Work], now: datetime) -> None:
+        """See the protocol. Claims that come while others are being committed share the next transaction."""
+        mine = self._claims
+        for work in works:
+            row = self._row(
+                work.endpoint,
+                due_attempt=work.attempt,
+                claimed_attempt=work.attempt,
+                claimed_at=now,
+            )
+            mine.rows[work.endpoint.mx_host, work.endpoint.address, work.endpoint.port] = row
+        async with self._claiming:
+            if mine.committed:
+                return
+            if self._claims is mine:
+                self._claims = _Claims()
+            rows = list(mine.rows.values())
+            await self._database.run(lambda connection: upsert(connection, endpoint, rows, _claimed))
+            mine.committed = True
+
+    async def park(self, work: Work, reason: Reason) -> None:
+        row = self._row(
+            work.endpoint,
+            reason=reason.value,
+            due_attempt=work.attempt if reason is Reason.PARKED else 0,
+            not_before=work.not_before,
+        )
+        change = _parked if reason is Reason.PARKED else _refused
+        await self._database.run(lambda connection: upsert(connection, endpoint, [row], change))
+
+    def _row(self, of: Endpoint, **values: object) -> Row:
+        return endpoint_row(self._scan_id, self._seed, of, **values)
+
+    async def _fetch(self, query: Executable) -> Sequence[AnyRow[*tuple[Any, ...]]]:
+        return await self._database.read(lambda connection: connection.execute(query).all())
+
+
+def _enroll(connection: Connection, due: Sequence[Row], refused: Sequence[Row]) -> None:
+    upsert(connection, endpoint, due)
+    upsert(connection, endpoint, refused, _refused)
+
+
+def _after(columns: Sequence[ColumnElement[object]], last: Sequence[object]) -> list[ColumnElement[bool]]:
+    """Rows that follow `last` in the order of `columns`; the first condition is there for the index."""
+    return [columns[0] >= last[0], tuple_(*columns) > tuple_(*last)]
+
+
+def _merged(new: Columns) -> Columns:
+    """Weights add, and the smaller rank stays; NULL is no weight and no rank."""
+    stored = domain.c
+    weight = func.coalesce(stored.weight + new["weight"], stored.weight, new["weight"])
+    smaller = case((new["rank"] < stored.rank, new["rank"]), else_=func.coalesce(stored.rank, new["rank"]))
+    return {"weight": weight, "rank": smaller}
+
+
+def _refused(new: Columns) -> Columns:
+    """No attempt is due any more; the reason stands unless a session took place."""
+    stored = endpoint.c
+    return {
+        "due_attempt": new["due_attempt"],
+        "reason": case((stored.last_attempt > 0, stored.reason), else_=new["reason"]),
+    }
+
+
+def _claimed(new: Columns) -> Columns:
+    stored = endpoint.c
+    return {
+        "due_attempt": greater(new["due_attempt"], stored.due_attempt),
+        "claimed_attempt": greater(new["claimed_attempt"], stored.claimed_attempt),
+        "claimed_at": new["claimed_at"],
+        "reason": null(),
+    }
+
+
+def _parked(new: Columns) -> Columns:
+    stored = endpoint.c
+    return {
+        "due_attempt": greater(new["due_attempt"], stored.due_attempt),
+        "not_before": new["not_before"],
+        "reason": new["reason"],
+    }

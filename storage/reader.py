@@ -1,0 +1,322 @@
+"""Streams a scan back: rows as `export` gives them, and the certificates that the classification pass needs.
+
+Each function reads one state of the database in one transaction, a page at a time, and yields in the order of the
+natural key, the same on every database. Generators belong to one thread. A row is a dict whose keys are the field
+names of the contract, in its order; lists are lists, times are RFC 3339 text in UTC with Z.
+"""
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy.sql.selectable import Select
+
+from scanner.records import Certificate, Reason, Status
+from storage.classifications import programs_of
+from storage.database import Database
+from storage.rows import certificate_of, rfc3339
+from storage.schema import (
+    ca_name_set,
+    certificate,
+    certificate_list,
+    classification,
+    domain,
+    endpoint,
+    list_classification,
+    mx_address,
+    mx_host,
+    mx_set_host,
+    observation,
+    scan_certificate,
+)
+
+PAGE = 1000
+KNOWN_SETS = 50_000
+KNOWN_CERTIFICATES = 20_000
+
+Fields = dict[str, Any]
+NameMatches = Callable[[Sequence[str], str], bool]
+
+
+# --------------------------------------------------------------------------------------------------- domains
+
+
+def domains(database: Database, scan_id: int) -> Iterator[Fields]:
+    """Rows `domains`. One that is not resolved yet has a null `routing`."""
+    query = select(domain).where(domain.c.scan_id == scan_id).order_by(domain.c.domain)
+    with database.reading() as connection:
+
+        @lru_cache(KNOWN_SETS)
+        def mx_of(mx_set: str) -> list[Fields]:
+            return _mx(connection, scan_id, mx_set)
+
+        for row in _stream(connection, query):
+            yield {
+                "domain": row.domain,
+                "weight": row.weight,
+                "routing": row.routing,
+                "rcode": row.rcode,
+                "authenticated": row.authenticated,
+                "mx": mx_of(row.mx_set) if row.mx_set is not None else [],
+            }
+
+
+def _mx(connection: Connection, scan_id: int, mx_set: str) -> list[Fields]:
+    """The MX of a set with what their hosts resolved to."""
+    query = (
+        select(mx_set_host, mx_host.c.rcode_a, mx_host.c.rcode_aaaa, mx_host.c.authenticated)
+        .outerjoin(mx_host, and_(mx_host.c.scan_id == scan_id, mx_host.c.mx_host == mx_set_host.c.mx_host))
+        .where(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == mx_set)
+        .order_by(mx_set_host.c.position)
+    )
+    found = connection.execute(query).all()
+    addresses: dict[str, list[str]] = {row.mx_host: [] for row in found}
+    listed = (
+        select(mx_address.c.mx_host, mx_address.c.address)
+        .where(mx_address.c.scan_id == scan_id, mx_address.c.mx_host.in_(list(addresses)))
+        .order_by(mx_address.c.position, mx_address.c.address)
+    )
+    for host, address in connection.execute(listed):
+        addresses[host].append(address)
+    return [
+        {
+            "preference": row.preference,
+            "host": row.mx_host,
+            "addresses": addresses[row.mx_host],
+            "rcode_a": row.rcode_a,
+            "rcode_aaaa": row.rcode_aaaa,
+            "authenticated": bool(row.authenticated),
+            "notes": row.notes,
+        }
+        for row in found
+    ]
+
+
+# ------------------------------------------------------------------------------------------------- endpoints
+
+
+def endpoints(database: Database, scan_id: int, name_matches: NameMatches) -> Iterator[Fields]:
+    """Rows `endpoints`, each with its last attempt; `name_matches` judges dNSNames against an MX host."""
+    with database.reading() as connection:
+        for row in _stream(connection, _endpoint_query(scan_id)):
+            yield _tested(row, name_matches) if row.status is not None else _not_tested(row)
+
+
+def _endpoint_query(scan_id: int) -> Select[*tuple[Any, ...]]:
+    last = and_(
+        observation.c.scan_id == scan_id,
+        observation.c.mx_host == endpoint.c.mx_host,
+        observation.c.address == endpoint.c.address,
+        observation.c.port == endpoint.c.port,
+        observation.c.last,
+    )
+    facts = [column for column in observation.c if column.name not in {"scan_id", "mx_host", "address", "port"}]
+    meaning, listed = classification.c, list_classification.c
+    return (
+        select(
+            endpoint.c.mx_host,
+            endpoint.c.address,
+            endpoint.c.port,
+            endpoint.c.reason,
+            *facts,
+            certificate_list.c.certificates,
+            ca_name_set.c.names,
+            func.coalesce(meaning.eku_class, certificate.c.eku_class).label("eku_class"),
+            meaning.hierarchy,
+            meaning.programs,
+            listed.chain_complete,
+            certificate.c.readable,
+            certificate.c.dns_names,
+            certificate.c.not_after,
+        )
+        .select_from(endpoint)
+        .outerjoin(observation, last)
+        .outerjoin(certificate, certificate.c.sha256 == observation.c.certificate)
+        .outerjoin(certificate_list, certificate_list.c.list_sha256 == observation.c.list_sha256)
+        .outerjoin(ca_name_set, ca_name_set.c.ca_names_sha256 == observation.c.ca_names_sha256)
+        .outerjoin(classification, and_(meaning.scan_id == scan_id, meaning.sha256 == observation.c.certificate))
+        .outerjoin(
+            list_classification,
+            and_(listed.scan_id == scan_id, listed.list_sha256 == observation.c.list_sha256),
+        )
+        .where(endpoint.c.scan_id == scan_id)
+        .order_by(endpoint.c.mx_host, endpoint.c.address, endpoint.c.port)
+    )
+
+
+def _tested(row: Any, name_matches: NameMatches) -> Fields:
+    return {
+        "mx_host": row.mx_host,
+        "address": row.address,
+        "port": row.port,
+        "attempt": row.attempt,
+        "status": row.status,
+        "reason": None,
+        "stage": row.stage,
+        "failure": row.failure,
+        "reply_code": row.reply_code,
+        "detail": row.detail,
+        "greeting": row.greeting,
+        "ehlo_keywords": row.ehlo_keywords,
+        "starttls_offered": row.starttls_offered,
+        "injected_plaintext": row.injected_plaintext,
+        "tls_version": row.tls_version,
+        "cipher_suite": row.cipher_suite,
+        "group": row.tls_group,
+        "certificate_list": row.certificates or [],
+        "certificate": row.certificate,
+        "eku_class": row.eku_class,
+        "hierarchy": row.hierarchy,
+        "programs": programs_of(row.programs),
+        "client_auth": row.client_auth,
+        "client_ca_names": row.names,
+        "chain_complete": row.chain_complete,
+        "name_match": name_matches(row.dns_names, row.mx_host) if row.readable else None,
+        "expired": None if row.not_after is None else row.not_after < row.started_at,
+        "software": row.software,
+        "started_at": rfc3339(row.started_at),
+        "duration_ms": row.duration_ms,
+    }
+
+
+def _not_tested(row: Any) -> Fields:
+    key = {"mx_host": row.mx_host, "address": row.address, "port": row.port, "attempt": 0}
+    reason = row.reason or Reason.INTERRUPTED.value
+    return {**dict.fromkeys(ENDPOINT_FIELDS), **key, "status": Status.NOT_TESTED.value, "reason": reason}
+
+
+ENDPOINT_FIELDS = (
+    "mx_host",
+    "address",
+    "port",
+    "attempt",
+    "status",
+    "reason",
+    "stage",
+    "failure",
+    "reply_code",
+    "detail",
+    "greeting",
+    "ehlo_keywords",
+    "starttls_offered",
+    "injected_plaintext",
+    "tls_version",
+    "cipher_suite",
+    "group",
+    "certificate_list",
+    "certificate",
+    "eku_class",
+    "hierarchy",
+    "programs",
+    "client_auth",
+    "client_ca_names",
+    "chain_complete",
+    "name_match",
+    "expired",
+    "software",
+    "started_at",
+    "duration_ms",
+)
+
+
+# ---------------------------------------------------------------------------------------------- certificates
+
+
+def certificates(database: Database, scan_id: int) -> Iterator[Fields]:
+    """Rows `certificates`: every certificate that the scan captured."""
+    meaning = classification.c
+    names = ("effective_eku_class", "hierarchy", "programs", "programs_unknown", "chrome_estimated", "self_signed")
+    query = (
+        select(
+            certificate,
+            scan_certificate.c.role,
+            meaning.eku_class.label("class_now"),
+            *(meaning[name] for name in names),
+        )
+        .select_from(scan_certificate)
+        .join(certificate, certificate.c.sha256 == scan_certificate.c.sha256)
+        .outerjoin(classification, and_(meaning.scan_id == scan_id, meaning.sha256 == certificate.c.sha256))
+        .where(scan_certificate.c.scan_id == scan_id)
+        .order_by(scan_certificate.c.sha256)
+    )
+    with database.reading() as connection:
+        for row in _stream(connection, query):
+            record = certificate_of(row._asdict())
+            yield {
+                "sha256": record.sha256,
+                "role": row.role,
+                "subject": record.subject,
+                "issuer": record.issuer,
+                "serial": record.serial,
+                "not_before": rfc3339(record.not_before) if record.not_before else None,
+                "not_after": rfc3339(record.not_after) if record.not_after else None,
+                "key_type": record.key_type,
+                "key_bits": record.key_bits,
+                "spki_sha256": record.spki_sha256,
+                "signature_algorithm": record.signature_algorithm,
+                "dns_names": list(record.dns_names),
+                "eku_oids": None if record.eku_oids is None else list(record.eku_oids),
+                "eku_class": row.class_now or record.eku_class.value,
+                "effective_eku_class": row.effective_eku_class,
+                "email": record.email,
+                "hierarchy": row.hierarchy,
+                "programs": programs_of(row.programs),
+                "programs_unknown": programs_of(row.programs_unknown),
+                "chrome_estimated": row.chrome_estimated,
+                "self_signed": row.self_signed,
+                "parse_error": record.parse_error,
+                "der": base64.b64encode(record.der).decode(),
+            }
+
+
+def presented_certificates(database: Database, scan_id: int) -> Iterator[Certificate]:
+    """Every certificate that the scan captured, once."""
+    yield from _records(database, _presented(scan_id))
+
+
+def ca_certificates(database: Database, scan_id: int) -> Iterator[Certificate]:
+    """What may be an issuer: certificates with CA:TRUE, and all that stood behind an end entity certificate."""
+    issuer = or_(certificate.c.is_ca, scan_certificate.c.role == "ca")
+    yield from _records(database, _presented(scan_id).where(issuer))
+
+
+def lists(database: Database, scan_id: int) -> Iterator[tuple[str, tuple[Certificate, ...]]]:
+    """Every distinct certificate_list of the scan: its digest, and its certificates as presented."""
+    used = select(observation.c.list_sha256).where(observation.c.scan_id == scan_id).distinct()
+    query = (
+        select(certificate_list)
+        .where(certificate_list.c.list_sha256.in_(used))
+        .order_by(certificate_list.c.list_sha256)
+    )
+    with database.reading() as connection:
+
+        @lru_cache(KNOWN_CERTIFICATES)
+        def record_of(sha256: str) -> Certificate | None:
+            row = connection.execute(select(certificate).where(certificate.c.sha256 == sha256)).first()
+            return None if row is None else certificate_of(row._asdict())
+
+        for row in _stream(connection, query):
+            listed = (record_of(sha256) for sha256 in row.certificates)
+            yield row.list_sha256, tuple(record for record in listed if record is not None)
+
+
+def _presented(scan_id: int) -> Select[*tuple[Any, ...]]:
+    return (
+        select(certificate)
+        .join(scan_certificate, scan_certificate.c.sha256 == certificate.c.sha256)
+        .where(scan_certificate.c.scan_id == scan_id)
+        .order_by(certificate.c.sha256)
+    )
+
+
+def _records(database: Database, query: Select[*tuple[Any, ...]]) -> Iterator[Certificate]:
+    with database.reading() as connection:
+        for row in _stream(connection, query):
+            yield certificate_of(row._asdict())
+
+
+def _stream(connection: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
+    """Rows a page at a time, on PostgreSQL by a cursor of the server."""
+    yield from connection.execute(query, execution_options={"yield_per": PAGE})

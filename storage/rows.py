@@ -1,0 +1,188 @@
+"""Turns records into rows of the tables and certificate rows back into records; pure.
+
+Digests that stand for a set: `mx_set` of the (preference, host, notes) in order, `list_sha256` of the certificate
+digests in the order presented, `ca_names_sha256` of the names' DER in the order sent.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scanner.records import Certificate, EkuClass, Endpoint, MailRouting, MxHost, Observation
+from storage.text import escape
+
+Row = dict[str, Any]
+
+
+# --------------------------------------------------------------------------------------------------- routing
+
+
+def mx_set_digest(mx: Sequence[MxHost]) -> str | None:
+    """The name of a set of MX records; None for none."""
+    if not mx:
+        return None
+    content = json.dumps([[host.preference, host.host, list(host.notes)] for host in mx])
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def domain_row(scan_id: int, routing: MailRouting, mx_set: str | None, order_key: int) -> Row:
+    return {
+        "scan_id": scan_id,
+        "domain": routing.domain,
+        "order_key": order_key,
+        "routing": routing.routing.value,
+        "rcode": routing.rcode,
+        "authenticated": routing.authenticated,
+        "mx_set": mx_set,
+    }
+
+
+def mx_set_rows(scan_id: int, mx_set: str, mx: Sequence[MxHost]) -> list[Row]:
+    return [
+        {
+            "scan_id": scan_id,
+            "mx_set": mx_set,
+            "position": position,
+            "preference": host.preference,
+            "mx_host": escape(host.host),
+            "notes": [note.value for note in host.notes],
+        }
+        for position, host in enumerate(mx)
+    ]
+
+
+def mx_host_row(scan_id: int, host: MxHost, operator: str) -> Row:
+    return {
+        "scan_id": scan_id,
+        "mx_host": escape(host.host),
+        "operator": escape(operator),
+        "rcode_a": host.rcode_a,
+        "rcode_aaaa": host.rcode_aaaa,
+        "authenticated": host.authenticated,
+    }
+
+
+def mx_address_rows(scan_id: int, host: MxHost) -> list[Row]:
+    return [
+        {"scan_id": scan_id, "address": address, "mx_host": escape(host.host), "position": position}
+        for position, address in enumerate(host.addresses)
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- observations
+
+
+def endpoint_key(scan_id: int, endpoint: Endpoint) -> Row:
+    return {
+        "scan_id": scan_id,
+        "mx_host": escape(endpoint.mx_host),
+        "address": endpoint.address,
+        "port": endpoint.port,
+    }
+
+
+def ended_at(observation: Observation) -> datetime:
+    return observation.started_at + timedelta(milliseconds=observation.duration_ms)
+
+
+def observation_row(
+    scan_id: int,
+    observation: Observation,
+    certificates: Sequence[str],
+    ca_names: str | None,
+    software: str | None,
+) -> Row:
+    """`certificates` are the digests of the list presented, `ca_names` the digest of the CA names."""
+    return {
+        **endpoint_key(scan_id, observation.endpoint),
+        "attempt": observation.attempt,
+        "status": observation.status.value,
+        "stage": observation.stage.value,
+        "failure": None if observation.failure is None else observation.failure.value,
+        "reply_code": observation.reply_code,
+        "detail": escape(observation.detail),
+        "greeting": _escaped(observation.greeting),
+        "ehlo_greeting": _escaped(observation.ehlo_greeting),
+        "ehlo_keywords": [escape(keyword) for keyword in observation.ehlo_keywords],
+        "starttls_offered": observation.starttls_offered,
+        "injected_plaintext": observation.injected_plaintext,
+        "tls_version": observation.tls_version,
+        "cipher_suite": observation.cipher_suite,
+        "tls_group": observation.group,
+        "list_sha256": list_digest(certificates),
+        "certificate": certificates[0] if certificates else None,
+        "client_auth": observation.client_auth.value,
+        "ca_names_sha256": ca_names,
+        "software": software,
+        "started_at": observation.started_at,
+        "duration_ms": observation.duration_ms,
+    }
+
+
+def digests(ders: Sequence[bytes]) -> list[str]:
+    return [hashlib.sha256(der).hexdigest() for der in ders]
+
+
+def list_digest(certificates: Sequence[str]) -> str | None:
+    """The name of a certificate_list; None for an empty one."""
+    return hashlib.sha256("".join(certificates).encode()).hexdigest() if certificates else None
+
+
+def ca_names_digest(names: Sequence[bytes] | None) -> str | None:
+    """The name of the CA names of a CertificateRequest (an empty set has one too); None where there was none."""
+    return None if names is None else hashlib.sha256(b"".join(names)).hexdigest()
+
+
+def ca_name_set_row(digest: str, names: Sequence[bytes], text: Callable[[bytes], str]) -> Row:
+    return {"ca_names_sha256": digest, "names": [escape(text(name)) for name in names], "der": b"".join(names)}
+
+
+# ---------------------------------------------------------------------------------------------- certificates
+
+
+def certificate_row(certificate: Certificate) -> Row:
+    return {
+        "sha256": certificate.sha256,
+        "der": certificate.der,
+        "readable": certificate.readable,
+        "parse_error": _escaped(certificate.parse_error),
+        "subject": _escaped(certificate.subject),
+        "issuer": _escaped(certificate.issuer),
+        "serial": certificate.serial,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+        "key_type": certificate.key_type,
+        "key_bits": certificate.key_bits,
+        "spki_sha256": certificate.spki_sha256,
+        "signature_algorithm": certificate.signature_algorithm,
+        "dns_names": [escape(name) for name in certificate.dns_names],
+        "eku_oids": None if certificate.eku_oids is None else list(certificate.eku_oids),
+        "eku_class": certificate.eku_class.value,
+        "is_ca": certificate.is_ca,
+        "policy_oids": list(certificate.policy_oids),
+        "sct_timestamps": [rfc3339(at) for at in certificate.sct_timestamps],
+    }
+
+
+def certificate_of(row: Mapping[str, Any]) -> Certificate:
+    """The record that `certificate_row` was given; its texts stay escaped."""
+    names = Certificate.__dataclass_fields__
+    values = {name: row[name] for name in names}
+    values["eku_class"] = EkuClass(row["eku_class"])
+    values["dns_names"] = tuple(row["dns_names"])
+    values["policy_oids"] = tuple(row["policy_oids"])
+    values["eku_oids"] = None if row["eku_oids"] is None else tuple(row["eku_oids"])
+    values["sct_timestamps"] = tuple(datetime.fromisoformat(at) for at in row["sct_timestamps"])
+    values["der"] = bytes(row["der"])
+    return Certificate(**values)
+
+
+def rfc3339(at: datetime) -> str:
+    """A time as RFC 3339 text in UTC with Z; a fraction only where there is one."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _escaped(text: str | None) -> str | None:
+    return None if text is None else escape(text)

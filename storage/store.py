@@ -1,0 +1,247 @@
+"""Puts a batch of records into the tables: the statements of `storage.writer`, without threads or queues.
+
+Every statement may be repeated: facts that are there stay, and numbers only grow. So a batch whose commit went
+unanswered is simply written again, and the records of two scanners may be merged in any order.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, case, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from scanner.ledger import Record, order_key
+from scanner.records import Certificate, MailRouting, MxHost, Observation, Role
+from storage import rows
+from storage.dialects import Columns, upsert
+from storage.rows import Row
+from storage.schema import (
+    ca_name_set,
+    certificate,
+    certificate_list,
+    domain,
+    endpoint,
+    mx_address,
+    mx_host,
+    mx_set_host,
+    observation,
+    scan_certificate,
+)
+
+KNOWN = 200_000
+"""How many digests and host names a store remembers as stored, so that it need not say them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A certificate that came without an observation, and the role in which its owner presents it."""
+
+    certificate: Certificate
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """The functions that a store needs of the scanner, which it does not know.
+
+    `operator_of` maps an MX host to its operator, `software_of` reads the software from an observation,
+    `ca_name_text` turns the DER of a name into RFC 4514 text.
+    """
+
+    operator_of: Callable[[str], str]
+    software_of: Callable[[Observation], str | None]
+    ca_name_text: Callable[[bytes], str]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The rows of one transaction by table; a dict where a key may come twice."""
+
+    domains: dict[str, Row] = field(default_factory=dict)
+    set_hosts: list[Row] = field(default_factory=list)
+    hosts: dict[str, Row] = field(default_factory=dict)
+    hosts_found: dict[str, Row] = field(default_factory=dict)
+    addresses: list[Row] = field(default_factory=list)
+    endpoints: dict[tuple[str, str, int], Row] = field(default_factory=dict)
+    observations: list[Row] = field(default_factory=list)
+    certificates: list[Row] = field(default_factory=list)
+    lists: list[Row] = field(default_factory=list)
+    ca_names: list[Row] = field(default_factory=list)
+    roles: dict[str, Row] = field(default_factory=dict)
+    known: set[tuple[str, object]] = field(default_factory=set)
+
+
+class Store:
+    """Writes records of one scan. Used by one thread."""
+
+    def __init__(self, scan_id: int, seed: int, meaning: Meaning) -> None:
+        self._scan_id = scan_id
+        self._seed = seed
+        self._meaning = meaning
+        self._known: set[tuple[str, object]] = set()
+
+    def write(self, connection: Connection, records: Iterable[Record | Captured]) -> set[tuple[str, object]]:
+        """Write records; returns what `committed` has to be told once the transaction is."""
+        batch = _Batch()
+        for record in records:
+            self._add(batch, record)
+        _write_routing(connection, batch)
+        _write_certificates(connection, batch)
+        _write_observations(connection, batch)
+        return batch.known
+
+    def committed(self, known: set[tuple[str, object]]) -> None:
+        """These facts are stored, and need not be written again."""
+        if len(self._known) > KNOWN:
+            self._known.clear()
+        self._known |= known
+
+    def _add(self, batch: _Batch, record: Record | Captured) -> None:
+        if isinstance(record, Observation):
+            self._add_observation(batch, record)
+        elif isinstance(record, MailRouting):
+            self._add_routing(batch, record)
+        elif isinstance(record, Captured):
+            self._add_certificate(batch, record.certificate)
+            self._add_role(batch, record.certificate.sha256, record.role)
+        else:
+            self._add_certificate(batch, record)
+
+    def _is_new(self, batch: _Batch, kind: str, key: object) -> bool:
+        fact = (kind, key)
+        if fact in self._known or fact in batch.known:
+            return False
+        batch.known.add(fact)
+        return True
+
+    def _add_routing(self, batch: _Batch, routing: MailRouting) -> None:
+        mx_set = rows.mx_set_digest(routing.mx)
+        rank = order_key(self._seed, routing.domain)
+        batch.domains[routing.domain] = rows.domain_row(self._scan_id, routing, mx_set, rank)
+        if mx_set is not None and self._is_new(batch, "set", mx_set):
+            batch.set_hosts += rows.mx_set_rows(self._scan_id, mx_set, routing.mx)
+        for host in routing.mx:
+            if self._is_new(batch, "host", host):
+                self._add_host(batch, host)
+
+    def _add_host(self, batch: _Batch, host: MxHost) -> None:
+        row = rows.mx_host_row(self._scan_id, host, self._meaning.operator_of(host.host))
+        (batch.hosts_found if host.addresses else batch.hosts)[row["mx_host"]] = row
+        batch.addresses += rows.mx_address_rows(self._scan_id, host)
+
+    def _add_certificate(self, batch: _Batch, record: Certificate) -> None:
+        if self._is_new(batch, "certificate", record.sha256):
+            batch.certificates.append(rows.certificate_row(record))
+
+    def _add_role(self, batch: _Batch, sha256: str, role: Role) -> None:
+        if self._is_new(batch, "role", (sha256, role)):
+            stored = batch.roles.get(sha256)
+            if stored is None or _RANK[role] > _RANK[stored["role"]]:
+                batch.roles[sha256] = {"scan_id": self._scan_id, "sha256": sha256, "role": role.value}
+
+    def _add_observation(self, batch: _Batch, record: Observation) -> None:
+        listed = rows.digests(record.certificate_list)
+        ca_names = rows.ca_names_digest(record.client_ca_names)
+        row = rows.observation_row(self._scan_id, record, listed, ca_names, self._meaning.software_of(record))
+        batch.observations.append(row)
+        self._add_attempt(batch, record, row)
+        if listed and self._is_new(batch, "list", row["list_sha256"]):
+            batch.lists.append({"list_sha256": row["list_sha256"], "certificates": listed})
+            for position, sha256 in enumerate(listed):
+                self._add_role(batch, sha256, Role.CA if position else Role.SERVER)
+        if record.client_ca_names is not None and self._is_new(batch, "ca-names", ca_names):
+            names = rows.ca_name_set_row(str(ca_names), record.client_ca_names, self._meaning.ca_name_text)
+            batch.ca_names.append(names)
+
+    def _add_attempt(self, batch: _Batch, record: Observation, row: Row) -> None:
+        key = (row["mx_host"], row["address"], row["port"])
+        earlier = batch.endpoints.get(key)
+        if earlier is None or earlier["last_attempt"] < record.attempt:
+            batch.endpoints[key] = endpoint_row(
+                self._scan_id,
+                self._seed,
+                record.endpoint,
+                claimed_attempt=record.attempt,
+                last_attempt=record.attempt,
+                ended_at=rows.ended_at(record),
+            )
+
+
+def endpoint_row(scan_id: int, seed: int, of: Any, **values: object) -> Row:
+    """A row of `endpoint` for an `Endpoint` that may not have one yet."""
+    blank = {"reason": None, "due_attempt": 1, "claimed_attempt": 0, "last_attempt": 0}
+    rank = order_key(seed, f"{of.address} {of.mx_host}")
+    return {**rows.endpoint_key(scan_id, of), "order_key": rank, **blank, **values}
+
+
+def greater(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The greater of two values that are not NULL; the databases' own functions have different names."""
+    return case((one > other, one), else_=other)
+
+
+_RANK = {Role.SERVER: 2, Role.CLIENT: 1, Role.CA: 0}
+
+
+def _write_routing(connection: Connection, batch: _Batch) -> None:
+    def same(*names: str) -> Callable[[Columns], Columns]:
+        return lambda new: {name: new[name] for name in names}
+
+    # A resumed scan may ask for a host again: the answer with addresses is the one that its addresses came from.
+    upsert(connection, mx_host, list(batch.hosts.values()))
+    facts = same("rcode_a", "rcode_aaaa", "authenticated")
+    upsert(connection, mx_host, list(batch.hosts_found.values()), facts)
+    upsert(connection, mx_address, batch.addresses)
+    upsert(connection, mx_set_host, batch.set_hosts)
+    routing = same("routing", "rcode", "authenticated", "mx_set")
+    upsert(connection, domain, list(batch.domains.values()), routing)
+
+
+def _write_certificates(connection: Connection, batch: _Batch) -> None:
+    upsert(connection, certificate, batch.certificates)
+    upsert(connection, certificate_list, batch.lists)
+    upsert(connection, ca_name_set, batch.ca_names)
+
+    def better(new: Columns) -> Columns:
+        stored = scan_certificate.c.role
+        wins = and_(stored != Role.SERVER.value, new["role"] != Role.CA.value)
+        return {"role": case((wins, new["role"]), else_=stored)}
+
+    upsert(connection, scan_certificate, list(batch.roles.values()), better)
+
+
+def _write_observations(connection: Connection, batch: _Batch) -> None:
+    def attempted(new: Columns) -> Columns:
+        stored = endpoint.c
+        later = new["last_attempt"] > stored.last_attempt
+        return {
+            "claimed_attempt": greater(new["claimed_attempt"], stored.claimed_attempt),
+            "last_attempt": greater(new["last_attempt"], stored.last_attempt),
+            "ended_at": case((later, new["ended_at"]), else_=stored.ended_at),
+            "reason": case((new["last_attempt"] >= stored.due_attempt, None), else_=stored.reason),
+        }
+
+    upsert(connection, endpoint, list(batch.endpoints.values()), attempted)
+    upsert(connection, observation, batch.observations, computed={"last": _is_last})
+    retries = [row for row in batch.observations if row["attempt"] > 1]
+    if retries:
+        connection.execute(_NO_LONGER_LAST, [{f"_{name}": row[name] for name in _ATTEMPT_KEY} for row in retries])
+
+
+def _is_last(given: Columns) -> ColumnElement[bool]:
+    """Whether no later attempt is stored; `endpoint` was written before, and knows."""
+    last = select(endpoint.c.last_attempt).where(*(endpoint.c[name] == given[name] for name in _ENDPOINT_KEY))
+    return given["attempt"] >= last.scalar_subquery()
+
+
+_ENDPOINT_KEY: Sequence[str] = ("scan_id", "mx_host", "address", "port")
+_ATTEMPT_KEY: Sequence[str] = (*_ENDPOINT_KEY, "attempt")
+_NO_LONGER_LAST = (
+    update(observation)
+    .where(
+        *(observation.c[name] == bindparam(f"_{name}") for name in _ENDPOINT_KEY),
+        observation.c.attempt < bindparam("_attempt"),
+        observation.c.last,
+    )
+    .values(last=False)
+)

@@ -1,0 +1,129 @@
+"""Takes the records of a scan and stores them: batched, each batch one transaction, off the event loop.
+
+`write` only appends to a list. One task hands batches to the database's writer thread, where records become rows:
+at most `BATCH` at once, so that a claim never waits long behind them, and none older than `MOST_SECONDS`. When the
+database cannot follow, or is away, `write` waits. A batch that was given up is raised by every later call.
+"""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection
+
+from scanner.ledger import Record
+from scanner.records import Certificate, Observation, Role
+from storage.database import Database
+from storage.store import Captured, Meaning, Store
+
+BATCH = 1000
+BUFFER = 10_000
+MOST_SECONDS = 0.5
+
+
+class Writer:
+    """Stores records in the scan `scan_id`; made and used inside one event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        scan_id: int,
+        *,
+        seed: int,
+        operator_of: Callable[[str], str],
+        software_of: Callable[[Observation], str | None],
+        ca_name_text: Callable[[bytes], str],
+    ) -> None:
+        self._database = database
+        self._store = Store(scan_id, seed, Meaning(operator_of, software_of, ca_name_text))
+        self._buffer: list[Record | Captured] = []
+        self._accepted = self._wanted = self._written = 0  # counts of records
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._moved = asyncio.Condition()
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def write(self, record: Record) -> None:
+        """Accept a record; it is stored within about a second. Raises `StorageFailed` if a write was given up."""
+        await self._accept(record)
+
+    async def write_captured(self, certificate: Certificate, role: Role) -> None:
+        """Accept a certificate that belongs to the scan though no observation presented it."""
+        await self._accept(Captured(certificate, role))
+
+    async def flush(self) -> None:
+        """Return when everything accepted before this call is committed."""
+        until = self._accepted
+        self._demand()
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._written >= until or self._failure is not None)
+        self._check()
+
+    async def close(self) -> None:
+        """Store what was accepted, and end. Raises `StorageFailed` if that was given up."""
+        self._closing = True
+        self._wake.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            await self._task
+        self._check()
+
+    async def _accept(self, record: Record | Captured) -> None:
+        self._check()
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain())
+        self._buffer.append(record)
+        self._accepted += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(MOST_SECONDS, self._demand)
+        if len(self._buffer) >= BATCH:
+            self._wake.set()
+            if len(self._buffer) >= BUFFER:
+                async with self._moved:
+                    await self._moved.wait_for(lambda: len(self._buffer) < BUFFER or self._failure is not None)
+
+    def _demand(self) -> None:
+        """Everything accepted so far is to be written now."""
+        self._timer = None
+        self._wanted = self._accepted
+        self._wake.set()
+
+    async def _drain(self) -> None:
+        while self._failure is None:
+            if len(self._buffer) < BATCH and self._written >= self._wanted and not self._closing:
+                self._wake.clear()
+                await self._wake.wait()
+            elif self._buffer:
+                await self._write_batch()
+            elif self._closing:
+                return
+
+    async def _write_batch(self) -> None:
+        batch, self._buffer = self._buffer[:BATCH], self._buffer[BATCH:]
+        try:
+            self._store.committed(await self._database.run(self._writing(batch)))
+        except Exception as error:  # noqa: BLE001  # whatever it was, it is raised to whoever writes
+            self._failure = error
+        else:
+            self._written += len(batch)
+        async with self._moved:
+            self._moved.notify_all()
+
+    def _writing(self, batch: list[Record | Captured]) -> Callable[[Connection], set[tuple[str, object]]]:
+        return lambda connection: self._store.write(connection, batch)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure

@@ -1,0 +1,79 @@
+"""What tests share: databases of both kinds, fresh for each test.
+
+`database_url` gives a test both in turn; `postgresql` gives the PostgreSQL cluster of this process, started when
+first asked for. Where its server programs are missing the tests that need it are skipped loudly, or fail with
+LAB=require.
+"""
+
+import contextlib
+import os
+import shutil
+
+import pytest
+
+import postgres
+from storage.database import open_database
+
+_SKIPPED = set()
+
+
+def missing(what):
+    """Skip a test for want of a program, or fail it where the lab is required."""
+    if os.environ.get("LAB") == "require":
+        pytest.fail(f"LAB=require, but {what}")
+    _SKIPPED.add(what)
+    pytest.skip(f"NOT TESTED: {what}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    for what in sorted(_SKIPPED):
+        terminalreporter.write_line(f"NOT TESTED: {what}", yellow=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    binaries = postgres.programs()
+    if binaries is None:
+        missing("PostgreSQL's server programs are missing (apt-get install postgresql)")
+    cluster = postgres.Cluster(binaries)
+    yield cluster
+    cluster.destroy()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory):
+    """A SQLite database with the tables, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "census.db"
+    open_database(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.lab)])
+def database_url(request, tmp_path):
+    """The URL of a new database with the tables: a SQLite file, then a PostgreSQL database."""
+    if request.param == "sqlite":
+        path = tmp_path / "census.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    cluster = request.getfixturevalue("postgresql")
+    url = cluster.database(lambda template: open_database(template).close())
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+def database(database_url):
+    """An open database; what it could not close must not hide a test's own failure."""
+    opened = open_database(database_url, patience=20)
+    yield opened
+    with contextlib.suppress(RuntimeError):
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def postgresql_url(postgresql):
+    """The URL of one PostgreSQL database without tables, for a whole module."""
+    url = postgresql.database()
+    yield url
+    postgresql.drop(url)
