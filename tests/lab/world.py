@@ -178,6 +178,20 @@ def domains(servers):
         mx=((10, "alias-host.alias-mx.lab.test"),),
         notes=("cname",),
     )
+    yield Domain(
+        "literal.lab.test",
+        "@ MX 10 192.0.2.1.",
+        "mx",
+        mx=((10, "192.0.2.1"),),
+        notes=("address-literal",),
+    )
+    yield Domain(
+        "null-and-more.lab.test",
+        f"@ MX 0 .\n@ MX 10 {postfix_host}.",
+        "mx",
+        mx=((10, postfix_host),),
+        notes=("null-mx-ignored",),
+    )
     yield Domain("alias.lab.test", "@ CNAME two.lab.test.", "mx", mx=((10, exim_host), (20, postfix_host)))
     yield Domain("closed.lab.test", "@ MX 10 gone\ngone A 127.0.0.77", "mx", mx=((10, "gone.closed.lab.test"),))
     yield Domain(
