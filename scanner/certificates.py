@@ -15,6 +15,7 @@ from typing import Any
 
 import idna
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
 from scanner import der
@@ -24,6 +25,17 @@ from scanner.records import Certificate, EkuClass
 SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 ANY_EKU = "2.5.29.37.0"
+
+FAULTS = (
+    ValueError,
+    TypeError,  # a bit string in a name
+    OverflowError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
+"""All that cryptography and scanner.der raise at bytes that they do not understand."""
 
 # Names of signature algorithms as OpenSSL and RFC 8017, 5758 and 8410 write them; others stay dotted.
 _SIGNATURE_NAMES = {
@@ -66,14 +78,14 @@ def parse(data: bytes) -> Certificate:
     digest = hashlib.sha256(data).hexdigest()
     try:
         loaded, parts = _load(data), der.split_certificate(data)
-    except ValueError as error:
+    except FAULTS as error:
         return Certificate(sha256=digest, der=data, readable=False, parse_error=_why(error))
     faults: list[str] = []
 
     def attempt(what: str, function: Callable[[], Any]) -> Any:
         try:
             return function()
-        except ValueError as error:
+        except FAULTS as error:
             faults.append(f"{what}: {_why(error)}")
             return None
 
@@ -265,7 +277,7 @@ def _read_extensions(loaded: x509.Certificate, parts: der.CertificateParts) -> _
     into = _Extensions()
     try:
         _collect(into, loaded)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except FAULTS:
         into = _one_by_one(parts)
     return into
 
@@ -287,7 +299,7 @@ def _one_by_one(parts: der.CertificateParts) -> _Extensions:
         else:
             try:
                 _collect(into, _load(der.with_extensions(parts, (extension,))))
-            except (ValueError, x509.UnsupportedGeneralNameType) as error:
+            except FAULTS as error:
                 fault = _why(error)
         seen.add(extension.oid)
         if fault is not None:
