@@ -9,7 +9,7 @@ import binascii
 import gzip
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -37,6 +37,8 @@ _NOTHING = "no certificate in it (PEM, DER, PKCS#7 and JSON Lines are read)"
 
 Skipped = Callable[[str, str], None]
 """Told of an entry that was left out: where, and why."""
+
+_Lines = Iterable[tuple[int, bytes]]
 
 
 class BadInput(ValueError):  # noqa: N818  # the message is what a person reads; Error would say nothing more
@@ -112,15 +114,16 @@ def _file(path: Path, skipped: Skipped) -> Iterator[SourcedCertificate]:
             raise BadInput(f"{path}: no such file or directory")
         return  # a socket or a pipe below a directory
     with _open(path) as stream:
-        first = stream.readline(LINE_BYTES)
+        first, number = stream.readline(LINE_BYTES), 1
         while first and not first.strip():
-            first = stream.readline(LINE_BYTES)
+            first, number = stream.readline(LINE_BYTES), number + 1
+        lines = enumerate(_chain(first, _lines(stream)), number)
         if first[:1] == b"0" and first[1:2] >= b"\x80":
             yield from _der(first + stream.read(DER_BYTES), str(path))
         elif first.lstrip()[:1] == b"{":
-            yield from _json_lines(first, stream, str(path), skipped)
+            yield from _json_lines(lines, str(path), skipped)
         else:
-            yield from _pem(first, stream, str(path), skipped)
+            yield from _pem(lines, str(path), skipped)
 
 
 def _numbered(ders: Iterator[bytes], source: str) -> Iterator[SourcedCertificate]:
@@ -168,10 +171,10 @@ def _foreign_bag(data: bytes) -> Iterator[bytes]:
     yield from (certificate.public_bytes(Encoding.DER) for certificate in found)
 
 
-def _blocks(first: bytes, lines: Iterator[bytes]) -> Iterator[tuple[str, bytes | None, int]]:
+def _blocks(lines: _Lines) -> Iterator[tuple[str, bytes | None, int]]:
     """PEM blocks as (label, DER, first line); DER is None where it is no base64; text between is ignored."""
     label, body, began = "", bytearray(), 0
-    for number, line in enumerate(_chain(first, lines), 1):
+    for number, line in lines:
         text = line.strip()
         if text.startswith(b"-----BEGIN ") and text.endswith(b"-----"):
             label, body, began = text[11:-5].decode("latin-1"), bytearray(), number
@@ -199,9 +202,9 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
         yield line
 
 
-def _pem(first: bytes, stream: IO[bytes], source: str, skipped: Skipped) -> Iterator[SourcedCertificate]:
+def _pem(lines: _Lines, source: str, skipped: Skipped) -> Iterator[SourcedCertificate]:
     def ders() -> Iterator[bytes]:
-        for label, data, began in _blocks(first, _lines(stream)):
+        for label, data, began in _blocks(lines):
             if label not in _CERTIFICATES | _BAGS:
                 continue
             if data is None:
@@ -224,8 +227,8 @@ def _unwrap(label: str, data: bytes) -> Iterator[bytes]:
         yield data
 
 
-def _json_lines(first: bytes, stream: IO[bytes], source: str, skipped: Skipped) -> Iterator[SourcedCertificate]:
-    for number, line in enumerate(_chain(first, _lines(stream)), 1):
+def _json_lines(lines: _Lines, source: str, skipped: Skipped) -> Iterator[SourcedCertificate]:
+    for number, line in lines:
         if not line.strip():
             continue
         where = f"{source}:{number}"
@@ -266,7 +269,7 @@ def _json_certificates(values: dict[str, object]) -> list[bytes]:
         return [data]
     if not isinstance(pem, str):
         raise ValueError("neither pem nor der")  # noqa: TRY004  # bad data, not a bad argument
-    blocks = list(_blocks(b"", iter(pem.encode().splitlines())))
+    blocks = list(_blocks(enumerate(pem.encode().splitlines(), 1)))
     found = [data for label, data, _ in blocks if label in _CERTIFICATES and data]
     if not found:
         raise ValueError("pem holds no certificate")
