@@ -1,7 +1,9 @@
 """One Sendmail with many faces: a daemon an address, and rule sets that decide by the daemon's name.
 
 Sendmail asks for a client certificate unless told otherwise (feature V), and has no setting that insists: the
-rule set Local_tls_client refuses every command of a client whose certificate did not verify, as its manual says.
+rule set Local_tls_client refuses a client whose certificate did not verify. What such a client then meets is a
+second EHLO with its 250 but hardly a keyword, and 503 5.7.0 from MAIL on. A census never says MAIL, so to it a
+Sendmail that insists is one that asks: `required` cannot be seen there.
 """
 
 import contextlib
@@ -35,6 +37,7 @@ define(`confTO_IDENT', `0')dnl
 define(`confDONT_PROBE_INTERFACES', `True')dnl
 define(`confCIPHER_LIST', `ALL:@SECLEVEL=0')dnl
 define(`_LOCAL_SRV_FEATURES_', `1')dnl
+define(`_LOCAL_TLS_CLIENT_', `1')dnl
 FEATURE(`no_default_msa')dnl
 FEATURE(`nocanonify')dnl
 {daemons}MAILER(`smtp')dnl
