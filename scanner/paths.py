@@ -165,6 +165,12 @@ class Pool:
             for route in _flat(self._settle(issuer, routes, lambda ca: ca.sha256 in usable or ca.sha256 in anchors))
         )
 
+    def issuers(self, certificate: Certificate) -> Iterator[Certificate]:
+        """The CA certificates whose name and key are the issuer's, by verified signature."""
+        child = self._child(certificate)
+        if child is not None:
+            yield from (ca.child.certificate for issuer in self._issuers_of(child) for ca in issuer.certificates)
+
     def ancestors(self, certificate: Certificate) -> Iterator[Certificate]:
         """The CA certificates above this one by verified signatures, whether or not they end at an anchor."""
         child = self._child(certificate)
