@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, Row, make_url, select, update
+from sqlalchemy import URL, Connection, Engine, Row, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from scanner.records import ScanInfo
@@ -43,7 +43,7 @@ class Database:
         self._reader = ThreadPoolExecutor(1, "mxcensus-reads")
 
     def __str__(self) -> str:
-        return str(self.engine.url.render_as_string(hide_password=True))
+        return shown(self.engine.url)
 
     async def run(self, function: Callable[[Connection], Result]) -> Result:
         """Call `function` in a write transaction in the writer thread. Raises `StorageFailed` when given up."""
@@ -170,20 +170,25 @@ def open_database(url: str, *, create: bool = True, patience: float = PATIENCE_S
         raise BadDatabase(
             "the database URL cannot be read: use sqlite:///FILE or postgresql+psycopg://..."
         ) from None
-    shown = parsed.render_as_string(hide_password=True)
     try:
         migrate.check_or_create(engine, create=create)
     except DBAPIError as error:
         engine.dispose()
-        raise BadDatabase(f"{shown}: {_REFUSALS.get(dialects.trouble(error, engine), one_line(error))}") from None
+        why = _REFUSALS.get(dialects.trouble(error, engine)) or one_line(error)
+        raise BadDatabase(f"{shown(parsed)}: {why}") from None
     except BadDatabase as error:
         engine.dispose()
-        raise BadDatabase(f"{shown}: {error}") from None
+        raise BadDatabase(f"{shown(parsed)}: {error}") from None
     return Database(engine, patience=patience)
 
 
+def shown(url: URL) -> str:
+    """A URL for people: without its password, and without its query, which may hold others."""
+    return str(url.set(query={}).render_as_string(hide_password=True))
+
+
 _REFUSALS = {
-    Trouble.READ_ONLY: "the database is read-only",
+    Trouble.READ_ONLY: "the database is read-only (SQLite has to write beside the file even to read it)",
     Trouble.NOT_A_DATABASE: "the file is not a database, or damaged",
     Trouble.FULL: "no room left on the disk",
 }

@@ -101,6 +101,12 @@ def lock_schema(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(0x6D78636E73)))
 
 
+def overwrite_deleted(connection: Connection) -> None:
+    """Have what this connection deletes overwritten in the file, where the database can do that."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+
+
 def _on_conflict(statement: Any, table: Table, update: Update | None) -> Any:
     """An insert of either database, with what to do where the primary key is taken."""
     key = list(table.primary_key)

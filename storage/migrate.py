@@ -13,6 +13,8 @@ from storage.errors import BadDatabase
 REVISIONS = ("0001",)
 """Every revision of the schema, the oldest first; `tests/test_storage_schema.py` holds it against the scripts."""
 
+SCRIPTS = Path(__file__).parent / "migrations"
+
 _VERSION_TABLE = "alembic_version"
 
 
@@ -65,6 +67,6 @@ def _run_alembic(connection: Connection) -> None:
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(SCRIPTS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -9,9 +9,9 @@ import contextlib
 import os
 import shutil
 
+import postgres
 import pytest
 
-import postgres
 from storage.database import open_database
 
 _SKIPPED = set()

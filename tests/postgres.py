@@ -68,6 +68,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 timeout=60,
+                check=False,
                 **user,
             )
         if done.returncode:
@@ -106,6 +107,7 @@ class Cluster:
 
     def destroy(self):
         try:
-            self.stop()
+            if (self.directory / "data/postmaster.pid").exists():
+                self.stop()
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)

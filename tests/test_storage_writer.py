@@ -5,6 +5,8 @@ import random
 
 import pytest
 from sqlalchemy import select
+from storing import certificate, contents, failed, measured, new_scan, routing, store, writer_of
+from storing import endpoint as endpoint_of
 
 from scanner.records import Role
 from storage.errors import StorageFailed
@@ -17,8 +19,6 @@ from storage.schema import (
     observation,
     scan_certificate,
 )
-from storing import certificate, contents, failed, measured, new_scan, routing, store, writer_of
-from storing import endpoint as endpoint_of
 
 
 def rows(database, *columns):

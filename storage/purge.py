@@ -1,0 +1,202 @@
+"""Deletes what an opted-out name or network left, from every table.
+
+What goes: domains that match; MX hosts and addresses that match, with their endpoints and observations in every
+scan; then whatever nothing refers to any more: sets of MX records, the hosts that only those named, certificate
+lists, CA name sets, certificates with their classifications. Facts that others share stay: a certificate that
+another host presented too is that host's. On SQLite what was deleted is overwritten, in the file's log once the
+last connection is closed.
+
+Exports, reports and backups that somebody made are out of reach.
+"""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, not_, or_, select
+
+from storage import dialects
+from storage.database import Database
+from storage.schema import (
+    ca_name_set,
+    certificate,
+    certificate_list,
+    classification,
+    domain,
+    endpoint,
+    list_classification,
+    mx_address,
+    mx_host,
+    mx_set_host,
+    observation,
+    scan_certificate,
+)
+
+BATCH = 500
+
+Condition = ColumnElement[bool]
+
+
+def purge(
+    database: Database, *, domain: str | None = None, host: str | None = None, network: str | None = None
+) -> dict[str, int]:
+    """Delete what was stored about a domain, an MX host or a network, and count rows deleted by table.
+
+    `domain` and `host` are names in lower-case A-labels: `example.com` is that name, `*.example.com` that name and
+    every one below it, as in a list of opt-outs. `network` is an address or a CIDR prefix; ValueError when it is
+    not. One transaction.
+    """
+    parsed = None if network is None else ipaddress.ip_network(network)
+
+    def work(connection: Connection) -> dict[str, int]:
+        dialects.overwrite_deleted(connection)
+        purging = _Purge(connection)
+        if domain is not None:
+            purging.domains(domain)
+        if host is not None:
+            purging.hosts(host)
+        if parsed is not None:
+            purging.network(parsed)
+        purging.orphans()
+        return dict(purging.deleted)
+
+    return database.write(work)
+
+
+class _Purge:
+    """One purge on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lists: set[str] = set()
+        self._ca_names: set[str] = set()
+        self.deleted: Counter[str] = Counter()
+
+    def domains(self, pattern: str) -> None:
+        self._delete(domain, _matches(domain.c.domain, pattern))
+        named = exists().where(domain.c.scan_id == mx_set_host.c.scan_id, domain.c.mx_set == mx_set_host.c.mx_set)
+        self._delete(mx_set_host, not_(named))
+        self._unnamed_hosts()
+
+    def hosts(self, pattern: str) -> None:
+        self._sessions(_matches(endpoint.c.mx_host, pattern), _matches(observation.c.mx_host, pattern))
+        for table in (mx_address, mx_host, mx_set_host):
+            self._delete(table, _matches(table.c.mx_host, pattern))
+
+    def network(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+        found: set[str] = set()
+        for table in (mx_address, endpoint):
+            addresses = self._connection.execute(select(table.c.address).distinct()).scalars()
+            found.update(address for address in addresses if _inside(address, network))
+        for some in _batches(found):
+            self._sessions(endpoint.c.address.in_(some), observation.c.address.in_(some))
+            self._delete(mx_address, mx_address.c.address.in_(some))
+
+    def orphans(self) -> None:
+        """Facts of the sessions deleted that no session refers to any more."""
+        certificates = self._orphaned_lists()
+        names = self._unused(self._ca_names, observation.c.ca_names_sha256)
+        for some in _batches(names):
+            self._delete(ca_name_set, ca_name_set.c.ca_names_sha256.in_(some))
+        presented = self._still_presented(certificates)
+        for some in _batches(certificates):
+            pairs = self._connection.execute(
+                select(scan_certificate.c.scan_id, scan_certificate.c.sha256).where(
+                    scan_certificate.c.sha256.in_(some)
+                )
+            ).all()
+            for scan_id, sha256 in pairs:
+                if (scan_id, sha256) not in presented:
+                    for table in (scan_certificate, classification):
+                        self._delete(table, and_(table.c.scan_id == scan_id, table.c.sha256 == sha256))
+            captured = exists().where(scan_certificate.c.sha256 == certificate.c.sha256)
+            self._delete(certificate, and_(certificate.c.sha256.in_(some), not_(captured)))
+
+    def _delete(self, table: Table, condition: Condition) -> None:
+        self.deleted[table.name] += self._connection.execute(delete(table).where(condition)).rowcount
+
+    def _sessions(self, endpoints: Condition, observations: Condition) -> None:
+        """Delete endpoints and observations, and remember what they referred to."""
+        referred = select(observation.c.list_sha256, observation.c.ca_names_sha256).where(observations).distinct()
+        for list_sha256, ca_names in self._connection.execute(referred):
+            self._lists.update({list_sha256} - {None})
+            self._ca_names.update({ca_names} - {None})
+        self._delete(observation, observations)
+        self._delete(endpoint, endpoints)
+
+    def _unnamed_hosts(self) -> None:
+        """Delete MX hosts that no set of MX records names any more."""
+        unnamed = select(mx_host.c.scan_id, mx_host.c.mx_host).where(
+            not_(
+                exists().where(
+                    mx_set_host.c.scan_id == mx_host.c.scan_id, mx_set_host.c.mx_host == mx_host.c.mx_host
+                )
+            )
+        )
+        for scan_id, host in self._connection.execute(unnamed).all():
+            here = [and_(table.c.scan_id == scan_id, table.c.mx_host == host) for table in (endpoint, observation)]
+            self._sessions(*here)
+            for table in (mx_address, mx_host):
+                self._delete(table, and_(table.c.scan_id == scan_id, table.c.mx_host == host))
+
+    def _orphaned_lists(self) -> set[str]:
+        """Delete certificate lists that nobody presents any more; returns the certificates that were in any."""
+        certificates: set[str] = set()
+        for some in _batches(self._lists):
+            query = select(certificate_list.c.certificates).where(certificate_list.c.list_sha256.in_(some))
+            for listed in self._connection.execute(query).scalars():
+                certificates.update(listed)
+        for some in _batches(self._lists):
+            gone = exists().where(
+                observation.c.scan_id == list_classification.c.scan_id,
+                observation.c.list_sha256 == list_classification.c.list_sha256,
+            )
+            self._delete(list_classification, and_(list_classification.c.list_sha256.in_(some), not_(gone)))
+        for some in _batches(self._unused(self._lists, observation.c.list_sha256)):
+            self._delete(certificate_list, certificate_list.c.list_sha256.in_(some))
+        return certificates
+
+    def _unused(self, digests: set[str], column: ColumnElement[str | None]) -> set[str]:
+        """Digests that no observation has in `column` any more."""
+        used: set[str] = set()
+        for some in _batches(digests):
+            used.update(
+                digest
+                for digest in self._connection.execute(select(column).where(column.in_(some)).distinct()).scalars()
+                if digest
+            )
+        return digests - used
+
+    def _still_presented(self, certificates: set[str]) -> set[tuple[int, str]]:
+        """Of these certificates, the (scan, digest) that some observation of that scan still presents."""
+        if not certificates:
+            return set()
+        query = (
+            select(observation.c.scan_id, certificate_list.c.certificates)
+            .join(certificate_list, certificate_list.c.list_sha256 == observation.c.list_sha256)
+            .execution_options(yield_per=1000)
+        )
+        return {
+            (scan_id, sha256)
+            for scan_id, listed in self._connection.execute(query)
+            for sha256 in listed
+            if sha256 in certificates
+        }
+
+
+def _matches(column: ColumnElement[str], pattern: str) -> Condition:
+    below = pattern.removeprefix("*.")
+    if below == pattern:
+        return column == pattern
+    return or_(column == below, column.endswith(f".{below}", autoescape=True))
+
+
+def _inside(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    parsed = ipaddress.ip_address(address)
+    return parsed.version == network.version and parsed in network
+
+
+def _batches(items: Iterable[str]) -> Iterable[Sequence[str]]:
+    iterator = iter(sorted(items))
+    return iter(lambda: list(islice(iterator, BATCH)), [])

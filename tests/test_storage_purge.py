@@ -1,0 +1,121 @@
+"""Purging reaches every table, and nothing that is somebody else's."""
+
+import pytest
+from sqlalchemy import func, select
+from storing import certificate, endpoint, measured, new_scan, routing, store
+from test_storage_reader import classified
+
+from storage import reader
+from storage.classifications import write_classifications, write_list_classifications
+from storage.purge import purge
+from storage.rows import digests, list_digest
+from storage.schema import metadata
+
+MINE, THEIRS = endpoint(1, host="mx.mine.example"), endpoint(2, host="mx.theirs.example")
+CERTIFICATES = [certificate(der) for der in (b"mine", b"shared-ca", b"theirs")]
+
+
+async def census(database, *, mine=True):
+    """A scan of two domains; without `mine` it is what a purge of the first must leave."""
+    scan_id = await new_scan(database)
+    records = [
+        routing("theirs.example", (10, "mx.theirs.example", ["192.0.2.2"])),
+        *CERTIFICATES[1:],
+        measured(THEIRS, (b"theirs", b"shared-ca"), client_ca_names=(b"\x02",)),
+    ]
+    if mine:
+        records += [
+            routing("mine.example", (10, "mx.mine.example", ["192.0.2.1"])),
+            CERTIFICATES[0],
+            measured(MINE, (b"mine", b"shared-ca"), client_ca_names=(b"\x01",)),
+        ]
+    await store(database, scan_id, *records)
+    ders = [b"mine", b"shared-ca", b"theirs"][0 if mine else 1 :]
+    write_classifications(database, scan_id, [classified(der) for der in ders])
+    leaves = [der for der in ders if der != b"shared-ca"]
+    lists = [(list_digest(digests([der, b"shared-ca"])), True) for der in leaves]
+    write_list_classifications(database, scan_id, lists)
+    return scan_id
+
+
+def sizes(database):
+    with database.reading() as connection:
+        return {
+            table.name: connection.scalar(select(func.count()).select_from(table))
+            for table in metadata.sorted_tables
+            if table.name != "scan"
+        }
+
+
+def names(database, scan_id):
+    return (
+        {row["domain"] for row in reader.domains(database, scan_id)},
+        {row["mx_host"] for row in reader.endpoints(database, scan_id, lambda names, host: True)},
+        {record.der for record in reader.presented_certificates(database, scan_id)},
+    )
+
+
+ALL = {
+    "domain", "mx_set_host", "mx_host", "mx_address", "endpoint", "observation", "certificate", "certificate_list",
+    "ca_name_set", "scan_certificate", "classification", "list_classification",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "keeps"),
+    [
+        ({"domain": "mine.example"}, set()),
+        ({"domain": "*.mine.example"}, set()),
+        ({"host": "mx.mine.example"}, {"domain"}),
+        ({"host": "*.mine.example"}, {"domain"}),
+        ({"network": "192.0.2.1"}, {"domain", "mx_set_host", "mx_host"}),
+        ({"network": "192.0.2.0/31"}, {"domain", "mx_set_host", "mx_host"}),
+        ({"domain": "*.example", "network": "::/0"}, None),
+    ],
+)
+async def test_purge(database, what, keeps):
+    scan_id = await census(database)
+    before = sizes(database)
+    assert set(before) == ALL
+    deleted = purge(database, **what)
+    after = sizes(database)
+    assert deleted == {name: before[name] - after[name] for name in deleted}
+    if keeps is None:
+        assert set(after.values()) == {0}
+        return
+    # one row in each table was the purged one's; the shared CA stays in two of three tables of certificates
+    assert {name: before[name] - after[name] for name in ALL} == {name: int(name not in keeps) for name in ALL}
+    theirs = {"theirs.example"} | ({"mine.example"} if "domain" in keeps else set())
+    assert names(database, scan_id) == (theirs, {"mx.theirs.example"}, {b"theirs", b"shared-ca"})
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"domain": "ine.example"},
+        {"domain": "*.ine.example"},
+        {"domain": "_ine.example"},
+        {"domain": "*.%.example"},
+        {"host": "mine.example"},
+        {"network": "198.51.100.0/24"},
+        {"network": "::/0"},
+    ],
+)
+async def test_what_does_not_match_stays(database, what):
+    await census(database)
+    before = sizes(database)
+    assert set(purge(database, **what).values()) <= {0}
+    assert sizes(database) == before
+
+
+async def test_a_certificate_stays_while_another_scan_has_it(database):
+    first, second = await census(database), await new_scan(database)
+    await store(database, second, measured(THEIRS, (b"mine", b"shared-ca")))
+    purge(database, domain="mine.example")
+    assert names(database, first)[2] == {b"theirs", b"shared-ca"}
+    assert names(database, second)[2] == {b"mine", b"shared-ca"}
+
+
+def test_a_network_has_to_be_one(database):
+    with pytest.raises(ValueError, match="example"):
+        purge(database, network="example.com")
