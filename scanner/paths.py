@@ -155,7 +155,7 @@ class Pool:
             return False
         if certificate_list[0].sha256 in anchors:
             return True
-        for certificate in certificate_list:
+        for certificate in certificate_list[1:]:
             self.add(certificate)
         usable = {certificate.sha256 for certificate in certificate_list}
         routes: _Routes = {}

@@ -20,6 +20,7 @@ STEPS = ("targets", "resolver", "routing", "session", "certificates", "trust", "
 """Steps do not import one another, except for what this table allows; `scan` joins them."""
 STEP_EXCEPTIONS = {
     "pace": {"ledger"},  # Work is what waits
+    "trust": {"certificates"},  # a snapshot holds certificates, read as all others are
     "classify": {"trust", "certificates"},  # a snapshot and certificates are what it classifies by
 }
 
@@ -31,7 +32,14 @@ PURE = (
     "scanner.dnswire",
     "scanner.routing",
     "scanner.certificates",
+    "scanner.der",
+    "scanner.names",
+    "scanner.signatures",
+    "scanner.constraints",
+    "scanner.authorities",
     "scanner.paths",
+    "scanner.trust",
+    "scanner.self_signed",
     "scanner.classify",
     "scanner.policy",
     "scanner.client_auth",
