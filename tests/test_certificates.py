@@ -8,12 +8,27 @@ import cryptography_vectors
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from hierarchies import ANY, CLIENT, EMAIL, SERVER, START, intermediate, issue, leaf, root, sct_extension
+from hierarchies import (
+    ANY,
+    CLIENT,
+    EMAIL,
+    SERVER,
+    START,
+    certificates,
+    intermediate,
+    issue,
+    leaf,
+    root,
+    row,
+    sct_extension,
+    snapshot,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scanner import der
 from scanner.certificates import eku_class, key_of, name_matches, parse
+from scanner.classify import Classifier
 from scanner.names import name_key, name_text
 from scanner.records import EkuClass
 
@@ -241,5 +256,10 @@ def mutated(draw):
 @settings(max_examples=300, deadline=None)
 @given(mutated() | st.binary(max_size=64))
 def test_no_bytes_raise(data):
+    """Neither when they are read, nor as a subject, nor as an issuer, nor as a list."""
     found = parse(data)
     assert found.readable or found.parse_error
+    top = root()
+    classifier = Classifier(snapshot(row(top, chrome="server")), [found, *certificates(intermediate(top))])
+    assert classifier.classify(found).sha256 == found.sha256
+    assert classifier.chain_complete([found, found, top.certificate]) in {True, False}
