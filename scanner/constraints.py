@@ -15,7 +15,7 @@ EMAIL, DNS, DIRECTORY, URI, ADDRESS = 0x81, 0x82, 0xA4, 0x86, 0x87
 
 _EMAIL_ADDRESS = "1.2.840.113549.1.9.1"
 
-_DEFAULTS = ([], [b"\x80\x01\x00"])
+_DEFAULTS: tuple[list[bytes], ...] = ([], [b"\x80\x01\x00"])
 """What may follow the base: nothing, or the minimum of 0 that DER would leave out."""
 
 Name = str | bytes | NameKey
