@@ -1,0 +1,26 @@
+"""`mxcensus report`: the full figures of one scan, in one format a call."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mxcensus import reporting
+from mxcensus.commands import common
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    parser = commands.add_parser("report", help="full figures of one scan")
+    parser.set_defaults(run=run)
+    common.add_scan(parser)
+    parser.add_argument("--format", choices=sorted(reporting.RENDERERS), default="md", help="(default %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a file (default: standard output)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    database = common.open_existing(arguments)
+    try:
+        report = reporting.build(database, arguments.scan)
+        reporting.write(report, arguments.format, arguments.output)
+    finally:
+        database.close()
+    return 0

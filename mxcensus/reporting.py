@@ -1,0 +1,34 @@
+"""From a stored scan to a rendered report: count once, build one Report, hand it to one renderer."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from reports import as_csv, as_json, as_markdown, figures
+from reports.figures import Report
+from storage import counts
+from storage.database import Database
+
+RENDERERS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
+    {"json": as_json.render, "csv": as_csv.render, "md": as_markdown.render}
+)
+
+
+def build(database: Database, scan: int | None) -> Report:
+    """All figures of a scan, by default of the latest."""
+    info = database.scan_info(scan)
+    with database.reading() as connection:
+        return figures.build(counts.read(connection, info.scan), info)
+
+
+def write(report: Report, form: str, path: Path | None) -> None:
+    """Render to a file, whole or not at all, or to standard output."""
+    rendered = RENDERERS[form](report)
+    if path is None or str(path) == "-":
+        sys.stdout.write(rendered)
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(rendered, encoding="utf-8")
+    unfinished.replace(path)

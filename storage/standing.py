@@ -1,0 +1,56 @@
+"""Where a scan stands, in a few numbers: for the progress bar, the end of a scan and its exit status."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from scanner.records import Role, Routing, Status
+from storage.schema import domain, endpoint, observation, scan_certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Counts of a scan; `certificates` are end entity certificates, `parked` endpoints wait for another attempt."""
+
+    domains: int
+    unrouted: int
+    unanswered: int
+    endpoints: int
+    measured: int
+    failed: int
+    not_tested: int
+    parked: int
+    certificates: int
+
+
+def standing(connection: Connection, scan_id: int) -> Standing:
+    """Count a scan; endpoints without an observation are not tested (yet)."""
+    routing = connection.execute(
+        select(domain.c.routing, func.count()).where(domain.c.scan_id == scan_id).group_by(domain.c.routing)
+    )
+    routed = {row[0]: row[1] for row in routing}
+    statuses = connection.execute(
+        select(observation.c.status, func.count())
+        .where(observation.c.scan_id == scan_id, observation.c.last)
+        .group_by(observation.c.status)
+    )
+    by_status = {row[0]: row[1] for row in statuses}
+    endpoints = connection.scalar(select(func.count()).where(endpoint.c.scan_id == scan_id)) or 0
+    parked = select(func.count()).where(
+        endpoint.c.scan_id == scan_id, endpoint.c.done.is_(False), endpoint.c.not_before.is_not(None)
+    )
+    certificates = select(func.count()).where(
+        scan_certificate.c.scan_id == scan_id, scan_certificate.c.role != Role.CA.value
+    )
+    measured, failed = by_status.get(Status.MEASURED.value, 0), by_status.get(Status.FAILED.value, 0)
+    return Standing(
+        domains=sum(routed.values()),
+        unrouted=routed.get(None, 0),
+        unanswered=routed.get(Routing.ERROR.value, 0) + routed.get(None, 0),
+        endpoints=endpoints,
+        measured=measured,
+        failed=failed,
+        not_tested=endpoints - measured - failed,
+        parked=connection.scalar(parked) or 0,
+        certificates=connection.scalar(certificates) or 0,
+    )
