@@ -143,6 +143,7 @@ def test_a_bad_line_is_named_and_can_be_skipped(tmp_path, line, why):
 @pytest.mark.parametrize(
     "content",
     [b"", b"\n\n", b"hello\n", b"\0\1\2" * 100, b"0\x82\xff\xff", DERS[0][:100], b"0\x80" + b"\0" * 50],
+    ids=["empty", "blank", "text", "binary", "cut off at once", "cut off", "indefinite"],
 )
 def test_a_file_without_any_certificate_is_one_clear_line(tmp_path, content):
     path = tmp_path / "file"
