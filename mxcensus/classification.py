@@ -4,7 +4,6 @@ Issuers come from everything that the scan saw, so nothing can be classified bef
 stored facts and a snapshot are needed, the same pass reclassifies an old scan under new rules.
 """
 
-from scanner.certificates import parse
 from scanner.classify import Classifier
 from scanner.trust import TrustSnapshot
 from storage import reader
@@ -16,7 +15,9 @@ def classify_scan(database: Database, scan: int, snapshot: TrustSnapshot) -> Non
     """Compute and store the classifications of a scan, replacing what was there."""
     classifier = Classifier(snapshot, reader.ca_certificates(database, scan))
     write_classifications(
-        database, scan, (classifier.classify(certificate) for certificate in reader.presented(database, scan))
+        database,
+        scan,
+        (classifier.classify(certificate) for certificate in reader.presented_certificates(database, scan)),
     )
     write_list_classifications(
         database,

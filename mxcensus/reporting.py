@@ -1,12 +1,10 @@
 """From a stored scan to a rendered report: count once, build one Report, hand it to one renderer."""
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from reports import as_csv, as_json, as_markdown, figures
+from reports import as_csv, as_json, as_markdown, figures, rows
 from reports.figures import Report
 from storage import counts
 from storage.database import Database
@@ -26,9 +24,5 @@ def build(database: Database, scan: int | None) -> Report:
 def write(report: Report, form: str, path: Path | None) -> None:
     """Render to a file, whole or not at all, or to standard output."""
     rendered = RENDERERS[form](report)
-    if path is None or str(path) == "-":
-        sys.stdout.write(rendered)
-        return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(rendered, encoding="utf-8")
-    unfinished.replace(path)
+    with rows.output(path) as out:
+        out.write(rendered)

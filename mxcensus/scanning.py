@@ -4,31 +4,26 @@ Here a scanner that knows no database meets a storage that knows no network.
 """
 
 import asyncio
-import random
 import signal
-import socket
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from functools import lru_cache, partial
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import uvloop
+from rich.console import Console
 
-from mxcensus import __version__, classification
-from mxcensus.inputs import Targets, default_ehlo_name
+from mxcensus import __version__, classification, reporting
+from mxcensus.inputs import Targets
+from mxcensus.plan import BadPlan, Plan
 from mxcensus.progress import Display
-from reports import text
-from scanner import addresses, certificates, operators, policy, routing, software
-from scanner.exclusions import Exclusions
-from scanner.records import Endpoint, Hierarchy, MailRouting, Observation, Reason, ScanInfo, Target
+from mxcensus.steps import make_steps, now
+from reports.terminal import print_summary as print_report
+from scanner import names, operators, policy, software
+from scanner.records import ScanInfo, Target
 from scanner.resolver import Resolver
-from scanner.scan import Progress, ScanSettings, Steps, scan
-from scanner.session import SessionSettings, observe
-from scanner.trust import TrustSnapshot
+from scanner.scan import Progress, ScanSettings, scan
 from storage.database import Database, open_database
 from storage.ledger import SqlLedger
 from storage.standing import Standing, standing
@@ -37,48 +32,8 @@ from storage.writer import Writer
 ANONYMOUS_DOMAINS = 10
 """How many domains may be scanned without saying who asks."""
 
-TARGET_BATCH = 5000
 WATCH_SECONDS = 0.25
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class BadPlan(ValueError):
-    """A scan that must not or cannot begin; the message is one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything about a scan that is decided before it begins."""
-
-    database: str
-    trust: TrustSnapshot
-    label: str | None
-    resolvers: tuple[tuple[str, int], ...]
-    exclusions: Exclusions
-    ehlo_name: str | None
-    contact: str | None
-    allow_special_purpose: bool
-    timeout: float
-    resume: bool
-    verbose: bool
-    scan: ScanSettings
-
-    def manifest(self) -> dict[str, object]:
-        """The settings as stored with the scan: what another reader needs, and no secret."""
-        return {
-            "trust": {
-                "as_of": self.trust.as_of.isoformat(),
-                "not_measurable": sorted(set(Hierarchy) - self.trust.measurable),
-            },
-            "port": self.scan.port,
-            "names_per_address": self.scan.names_per_address,
-            "limits": asdict(self.scan.limits),
-            "timeout": self.timeout,
-            "resolvers": [f"{host}:{port}" for host, port in self.resolvers],
-            "ehlo_name": self.ehlo_name,
-            "contact": self.contact,
-            "allow_special_purpose": self.allow_special_purpose,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +82,7 @@ def check_begin(plan: Plan, targets: Targets) -> Iterator[Target]:
     """The targets, from the first; raises `BadPlan` where there is none, or nobody to ask about so many."""
     stream = iter(targets)
     distinct: set[str] = set()
-    first = list(takewhile_more(stream, distinct))
+    first = list(_while_anonymous(stream, distinct))
     if not first and not plan.resume:
         skipped = f" ({targets.bad_lines} bad lines, {targets.excluded} excluded)" if targets else ""
         raise BadPlan(f"no domain to scan{skipped}")
@@ -136,7 +91,7 @@ def check_begin(plan: Plan, targets: Targets) -> Iterator[Target]:
     return chain(first, stream)
 
 
-def takewhile_more(stream: Iterator[Target], distinct: set[str]) -> Iterator[Target]:
+def _while_anonymous(stream: Iterator[Target], distinct: set[str]) -> Iterator[Target]:
     """Targets up to the one that makes too many domains to be anonymous; their names go into `distinct`."""
     for target in stream:
         distinct.add(target.domain)
@@ -152,11 +107,11 @@ async def _run(
     stop = asyncio.Event()
     progress = Progress()
     with _stopped_by_signals(stop):
-        info = await _begin(plan, database, stream)
-        await _scan(plan, database, info, progress, display, stop)
+        info = await _begin(plan, database, bool(targets))
+        await _scan(plan, database, info, stream, progress, display, stop)
         await asyncio.to_thread(classification.classify_scan, database, info.scan, plan.trust)
         state = "interrupted" if stop.is_set() else "finished"
-        await database.set_state(info.scan, state, datetime.now(UTC))
+        await database.set_state(info.scan, state, now())
     return Outcome(
         scan=info.scan,
         standing=await database.read(lambda connection: standing(connection, info.scan)),
@@ -167,16 +122,12 @@ async def _run(
     )
 
 
-async def _begin(plan: Plan, database: Database, stream: Iterator[Target]) -> ScanInfo:
-    """The scan to work on, with all its targets entered: a new one, or the latest one that did not finish."""
-    if plan.resume:
-        info = await asyncio.to_thread(database.scan_info)
-        if info.state == "finished" and not await _has_work(database, info.scan):
-            raise BadPlan(f"scan {info.scan} is finished: there is nothing to resume")
-    else:
+async def _begin(plan: Plan, database: Database, began_with: bool) -> ScanInfo:
+    """The scan to work on: a new one, or the latest one where it has something left to do."""
+    if not plan.resume:
         scan_id = await database.new_scan(
             label=plan.label,
-            started_at=datetime.now(UTC),
+            started_at=now(),
             tool_version=__version__,
             rules_version=policy.RULES_VERSION,
             trust_id=plan.trust.id,
@@ -184,22 +135,13 @@ async def _begin(plan: Plan, database: Database, stream: Iterator[Target]) -> Sc
             settings=plan.manifest(),
             state="loading",
         )
-        info = await asyncio.to_thread(database.scan_info, scan_id)
-    if info.state == "loading":
-        await _load(database, info, stream)
-    await database.set_state(info.scan, "running")
-    return info
-
-
-async def _load(database: Database, info: ScanInfo, stream: Iterator[Target]) -> None:
-    """Enter all targets, from the beginning: a scan that was stopped at this point has entered some of them."""
-    first = list(islice(stream, TARGET_BATCH))
-    if not first:
+        return await asyncio.to_thread(database.scan_info, scan_id)
+    info = await asyncio.to_thread(database.scan_info)
+    if info.state == "finished" and not await _has_work(database, info.scan):
+        raise BadPlan(f"scan {info.scan} is finished: there is nothing to resume")
+    if info.state == "loading" and not began_with:
         raise BadPlan(f"scan {info.scan} was stopped while its targets were read: name them again")
-    await database.run(partial(clear_targets, scan_id=info.scan))
-    while first:
-        await database.run(partial(add_targets, scan_id=info.scan, seed=info.seed, targets=first))
-        first = await asyncio.to_thread(lambda: list(islice(stream, TARGET_BATCH)))
+    return info
 
 
 async def _has_work(database: Database, scan_id: int) -> bool:
@@ -207,7 +149,13 @@ async def _has_work(database: Database, scan_id: int) -> bool:
 
 
 async def _scan(
-    plan: Plan, database: Database, info: ScanInfo, progress: Progress, display: Display, stop: asyncio.Event
+    plan: Plan,
+    database: Database,
+    info: ScanInfo,
+    stream: Iterator[Target],
+    progress: Progress,
+    display: Display,
+    stop: asyncio.Event,
 ) -> None:
     settings = _as_begun(plan.scan, info)
     writer = Writer(
@@ -216,16 +164,22 @@ async def _scan(
         seed=info.seed,
         operator_of=operators.operator,
         software_of=software.of_observation,
-        ca_name_text=certificates.name_text,
+        ca_name_text=names.name_text,
     )
     ledger = SqlLedger(database, writer, info.scan, seed=info.seed, interval=settings.limits.interval)
+    if info.state == "loading":
+        await ledger.add_targets(stream)
+    await database.set_state(info.scan, "running")
     with display.showing():
         watcher = asyncio.ensure_future(_watch(database, info.scan, progress, display))
         try:
-            async with writer, Resolver(plan.resolvers) as resolver:
-                async with aclosing(scan(ledger, settings, _steps(plan, resolver), stop, progress)) as records:
-                    async for record in records:
-                        await writer.write(record)
+            async with (
+                writer,
+                Resolver(plan.resolvers) as resolver,
+                aclosing(scan(ledger, settings, make_steps(plan, resolver), stop, progress)) as records,
+            ):
+                async for record in records:
+                    await writer.write(record)
         finally:
             watcher.cancel()
 
@@ -238,67 +192,6 @@ def _as_begun(settings: ScanSettings, info: ScanInfo) -> ScanSettings:
         port=int(str(info.settings["port"])),
         names_per_address=int(str(info.settings["names_per_address"])),
     )
-
-
-def _steps(plan: Plan, resolver: Resolver) -> Steps:
-    settings = SessionSettings(
-        ehlo_name=plan.ehlo_name or default_ehlo_name(),
-        timeout=plan.timeout,
-        transcript=_transcript if plan.verbose else None,
-    )
-
-    async def route(name: str) -> MailRouting:
-        return await routing.route(name, resolver.query_many)
-
-    async def probe(endpoint: Endpoint, attempt: int) -> Observation:
-        return await observe(endpoint, attempt, settings, _now)
-
-    return Steps(
-        route=route,
-        probe=probe,
-        refusal=_refusal(plan),
-        operator_of=operators.operator,
-        now=_now,
-        jitter=random.Random().random,
-    )
-
-
-def _refusal(plan: Plan) -> Callable[[Endpoint], Reason | None]:
-    """Why an endpoint must not be contacted: an opt-out, or an address that is nobody's mail server."""
-    special = lru_cache(maxsize=100_000)(_is_special)
-
-    def refusal(endpoint: Endpoint) -> Reason | None:
-        if plan.exclusions.address(endpoint.address) or plan.exclusions.host(endpoint.mx_host):
-            return Reason.EXCLUDED
-        if not plan.allow_special_purpose and special(endpoint.address):
-            return Reason.SPECIAL_PURPOSE
-        return None
-
-    return refusal
-
-
-def _is_special(address: str) -> bool:
-    return addresses.special_purpose(address) is not None or _is_own(address)
-
-
-def _is_own(address: str) -> bool:
-    """Whether the address is one of this machine: only those can be bound."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.bind((address, 0))
-    except OSError:
-        return False
-    return True
-
-
-def _transcript(endpoint: Endpoint) -> Callable[[str, str], None]:
-    name = f"{endpoint.mx_host} [{endpoint.address}]:{endpoint.port}"
-    return lambda who, line: print(f"{name} {who}: {text.visible(line)}", file=sys.stderr)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def _watch(database: Database, scan_id: int, progress: Progress, display: Display) -> None:
@@ -315,7 +208,7 @@ async def _watch(database: Database, scan_id: int, progress: Progress, display: 
 
 @contextmanager
 def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for a stop; a second one ends the program at once, and `--resume` goes on all the same."""
+    """SIGINT and SIGTERM ask for a stop; a second one ends the program at once, which loses nothing either."""
     loop = asyncio.get_running_loop()
 
     def ask() -> None:
@@ -330,3 +223,28 @@ def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
+
+
+def print_summary(plan: Plan, outcome: Outcome) -> None:
+    """What a person reads when a scan has ended; the figures are those of `mxcensus report`."""
+    database = open_database(plan.database, create=False)
+    try:
+        print_report(reporting.build(database, outcome.scan), Console())
+    finally:
+        database.close()
+    for line in remarks(outcome):
+        print(line)
+
+
+def remarks(outcome: Outcome) -> Iterator[str]:
+    """What else a person should know about how the scan ended, a line each."""
+    counts = outcome.standing
+    yield f"scan {outcome.scan}: {counts.measured} of {counts.endpoints} endpoints in {outcome.seconds:.1f} s"
+    if outcome.excluded:
+        yield f"{outcome.excluded} domains opted out"
+    if outcome.stopped_operators:
+        yield f"stopped, since they say that we are blocked: {', '.join(outcome.stopped_operators)}"
+    if counts.parked:
+        yield f"{counts.parked} endpoints asked for a pause: run again later with --resume"
+    if outcome.interrupted:
+        yield "interrupted; what was measured is stored: go on with --resume"

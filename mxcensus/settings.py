@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
+DEFAULT_DB = "sqlite:///census.db"
 KEYS = {"ehlo_name": str, "contact": str, "resolver": list, "db": str}
 
 
@@ -24,7 +25,7 @@ class Settings:
     ehlo_name: str | None = None
     contact: str | None = None
     resolver: tuple[str, ...] = ()
-    db: str = "sqlite:///census.db"
+    db: str = DEFAULT_DB
     exclude_file: Path | None = None
 
 
@@ -52,7 +53,7 @@ def load(directory: Path) -> Settings:
         ehlo_name=_text(values.get("ehlo_name")),
         contact=_text(values.get("contact")),
         resolver=tuple(str(item) for item in resolver) if isinstance(resolver, list) else (),
-        db=_text(values.get("db")) or Settings.db,
+        db=_text(values.get("db")) or DEFAULT_DB,
         exclude_file=exclude if exclude.is_file() else None,
     )
 

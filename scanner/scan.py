@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -76,7 +76,7 @@ class Steps:
 
 async def scan(
     ledger: Ledger, settings: ScanSettings, steps: Steps, stop: asyncio.Event, progress: Progress
-) -> AsyncIterator[Record]:
+) -> AsyncGenerator[Record, None]:
     """Do what the ledger still has to do; ends early, with nothing lost, once `stop` is set.
 
     The consumer must have handed on each record before it asks for the next: `ledger.settle()` relies on it.

@@ -6,7 +6,7 @@ names of the contract, in its order; lists are lists, times are RFC 3339 text in
 """
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -244,31 +244,40 @@ def certificates(database: Database, scan_id: int) -> Iterator[Fields]:
     with database.reading() as connection:
         for row in _stream(connection, query):
             record = certificate_of(row._asdict())
-            yield {
-                "sha256": record.sha256,
-                "role": row.role,
-                "subject": record.subject,
-                "issuer": record.issuer,
-                "serial": record.serial,
-                "not_before": rfc3339(record.not_before) if record.not_before else None,
-                "not_after": rfc3339(record.not_after) if record.not_after else None,
-                "key_type": record.key_type,
-                "key_bits": record.key_bits,
-                "spki_sha256": record.spki_sha256,
-                "signature_algorithm": record.signature_algorithm,
-                "dns_names": list(record.dns_names),
-                "eku_oids": None if record.eku_oids is None else list(record.eku_oids),
-                "eku_class": row.class_now or record.eku_class.value,
-                "effective_eku_class": row.effective_eku_class,
-                "email": record.email,
-                "hierarchy": row.hierarchy,
-                "programs": programs_of(row.programs),
-                "programs_unknown": programs_of(row.programs_unknown),
-                "chrome_estimated": row.chrome_estimated,
-                "self_signed": row.self_signed,
-                "parse_error": record.parse_error,
-                "der": base64.b64encode(record.der).decode(),
-            }
+            meaning_of = {name: getattr(row, name) for name in names}
+            meaning_of |= {name: programs_of(meaning_of[name]) for name in ("programs", "programs_unknown")}
+            yield certificate_fields(record, row.role, row.class_now, meaning_of)
+
+
+def certificate_fields(
+    record: Certificate, role: str, class_now: str | None, meaning: Mapping[str, object]
+) -> Fields:
+    """One row `certificates`; `meaning` has the fields of its classification, None where it has none yet."""
+    return {
+        "sha256": record.sha256,
+        "role": role,
+        "subject": record.subject,
+        "issuer": record.issuer,
+        "serial": record.serial,
+        "not_before": rfc3339(record.not_before) if record.not_before else None,
+        "not_after": rfc3339(record.not_after) if record.not_after else None,
+        "key_type": record.key_type,
+        "key_bits": record.key_bits,
+        "spki_sha256": record.spki_sha256,
+        "signature_algorithm": record.signature_algorithm,
+        "dns_names": list(record.dns_names),
+        "eku_oids": None if record.eku_oids is None else list(record.eku_oids),
+        "eku_class": class_now or record.eku_class.value,
+        "effective_eku_class": meaning["effective_eku_class"],
+        "email": record.email,
+        "hierarchy": meaning["hierarchy"],
+        "programs": meaning["programs"],
+        "programs_unknown": meaning["programs_unknown"],
+        "chrome_estimated": meaning["chrome_estimated"],
+        "self_signed": meaning["self_signed"],
+        "parse_error": record.parse_error,
+        "der": base64.b64encode(record.der).decode(),
+    }
 
 
 def presented_certificates(database: Database, scan_id: int) -> Iterator[Certificate]:

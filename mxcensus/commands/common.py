@@ -8,12 +8,11 @@ from mxcensus import settings
 from scanner.trust import TrustSnapshot, bundled, load
 from storage.database import Database, open_database
 
-
 Number = TypeVar("Number", int, float)
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--db", metavar="URL", help=f"the database (default {settings.Settings.db}, or settings)")
+    parser.add_argument("--db", metavar="URL", help=f"the database (default {settings.DEFAULT_DB}, or settings)")
 
 
 def add_scan(parser: argparse.ArgumentParser) -> None:

@@ -14,8 +14,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser("export", help="rows of one scan: domains, endpoints or certificates")
     parser.set_defaults(run=run)
     common.add_scan(parser)
-    parser.add_argument("--what", choices=("domains", "endpoints", "certificates"), required=True)
-    parser.add_argument("--format", choices=sorted(rows.FORMATS), default="jsonl", help="(default %(default)s)")
+    parser.add_argument("--what", choices=sorted(rows.COLUMNS), required=True)
+    parser.add_argument("--format", choices=sorted(rows.WRITERS), default="jsonl", help="(default %(default)s)")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a file (default: standard output)")
 
 
@@ -25,10 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
         scan = database.scan_info(arguments.scan).scan
         stream = {
             "domains": lambda: reader.domains(database, scan),
-            "endpoints": lambda: reader.endpoints(database, scan, name_matches=name_matches),
+            "endpoints": lambda: reader.endpoints(database, scan, name_matches),
             "certificates": lambda: reader.certificates(database, scan),
         }[arguments.what]()
-        rows.write(stream, arguments.what, arguments.format, arguments.output)
+        rows.export(stream, arguments.what, arguments.format, arguments.output)
     finally:
         database.close()
     return 0

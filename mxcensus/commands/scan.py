@@ -9,6 +9,7 @@ from typing import Any
 
 from mxcensus import inputs, scanning, settings
 from mxcensus.commands import common
+from mxcensus.plan import Plan
 from mxcensus.progress import Display
 from scanner.pace import Limits
 from scanner.scan import ScanSettings
@@ -38,24 +39,77 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def add_targets(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("domains", nargs="*", metavar="DOMAIN")
-    add("-f", "--file", metavar="FILE", help="a domain a line, or CSV rank,domain or domain,weight; .gz; - is stdin")
-    add("--resolver", action="append", metavar="HOST[:PORT]", help="a DNS resolver (repeatable; default: the system's)")
+    add(
+        "-f", "--file", metavar="FILE", help="a domain a line, or CSV rank,domain or domain,weight; .gz; - is stdin"
+    )
+    add(
+        "--resolver",
+        action="append",
+        metavar="HOST[:PORT]",
+        help="a DNS resolver (repeatable; default: the system's)",
+    )
     add("--exclude", action="append", type=Path, metavar="FILE", help="opt-outs: addresses, CIDR, names, mx:host")
     add("--port", type=common.port, default=25, metavar="N", help="the SMTP port (25)")
-    add("--names-per-address", type=common.positive, default=3, metavar="N", help="MX host names tried on one address (3)")
-    add("--allow-special-purpose", action="store_true", help="also contact loopback, private and other special addresses")
+    add(
+        "--names-per-address",
+        type=common.positive,
+        default=3,
+        metavar="N",
+        help="MX host names tried on one address (3)",
+    )
+    add(
+        "--allow-special-purpose",
+        action="store_true",
+        help="also contact loopback, private and other special addresses",
+    )
 
 
 def add_politeness(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--ehlo-name", metavar="FQDN", help="the name that this scanner greets with; required above 10 domains")
     add("--contact", metavar="TEXT", help="who answers questions about this scan; required above 10 domains")
-    add("--concurrency", type=common.positive, default=DEFAULTS.concurrency, metavar="N", help="sessions in flight (%(default)s)")
-    add("--per-address", type=common.positive, default=DEFAULTS.per_address, metavar="N", help="sessions at once to an address (%(default)s)")
-    add("--interval", type=common.not_negative, default=DEFAULTS.interval, metavar="SECONDS", help="between two connections to an address (%(default)s)")
-    add("--per-operator", type=common.positive, default=DEFAULTS.per_operator, metavar="N", help="sessions at once to an operator (%(default)s)")
-    add("--rate", type=common.not_negative, default=DEFAULTS.rate, metavar="N", help="new connections a second, all together (%(default)s)")
-    add("--timeout", type=common.not_negative, default=60.0, metavar="SECONDS", help="for a reply or the greeting (%(default)s)")
+    add(
+        "--concurrency",
+        type=common.positive,
+        default=DEFAULTS.concurrency,
+        metavar="N",
+        help="sessions in flight (%(default)s)",
+    )
+    add(
+        "--per-address",
+        type=common.positive,
+        default=DEFAULTS.per_address,
+        metavar="N",
+        help="sessions at once to an address (%(default)s)",
+    )
+    add(
+        "--interval",
+        type=common.not_negative,
+        default=DEFAULTS.interval,
+        metavar="SECONDS",
+        help="between two connections to an address (%(default)s)",
+    )
+    add(
+        "--per-operator",
+        type=common.positive,
+        default=DEFAULTS.per_operator,
+        metavar="N",
+        help="sessions at once to an operator (%(default)s)",
+    )
+    add(
+        "--rate",
+        type=common.not_negative,
+        default=DEFAULTS.rate,
+        metavar="N",
+        help="new connections a second, all together (%(default)s)",
+    )
+    add(
+        "--timeout",
+        type=common.not_negative,
+        default=60.0,
+        metavar="SECONDS",
+        help="for a reply or the greeting (%(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadUsage("--rate and --timeout must be more than 0")
     configured = settings.load(settings.folder())
     exclusions = inputs.read_exclusions(arguments.exclude or [], configured.exclude_file)
-    plan = scanning.Plan(
+    plan = Plan(
         database=common.database_url(arguments),
         trust=common.trust(arguments),
         label=arguments.label,

@@ -1,0 +1,48 @@
+"""Everything about a scan that is decided before it begins."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from scanner.exclusions import Exclusions
+from scanner.records import Hierarchy
+from scanner.scan import ScanSettings
+from scanner.trust import TrustSnapshot
+
+
+class BadPlan(ValueError):
+    """A scan that must not or cannot begin; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything about a scan that is decided before it begins."""
+
+    database: str
+    trust: TrustSnapshot
+    label: str | None
+    resolvers: Sequence[tuple[str, int]]
+    exclusions: Exclusions
+    ehlo_name: str | None
+    contact: str | None
+    allow_special_purpose: bool
+    timeout: float
+    resume: bool
+    verbose: bool
+    scan: ScanSettings
+
+    def manifest(self) -> dict[str, object]:
+        """The settings as stored with the scan: what another reader needs, and no secret."""
+        return {
+            "trust": {
+                "as_of": self.trust.as_of.isoformat(),
+                "not_measurable": sorted(set(Hierarchy) - self.trust.measurable),
+            },
+            "port": self.scan.port,
+            "names_per_address": self.scan.names_per_address,
+            "limits": asdict(self.scan.limits),
+            "timeout": self.timeout,
+            "resolvers": [f"{host}:{port}" for host, port in self.resolvers],
+            "ehlo_name": self.ehlo_name,
+            "contact": self.contact,
+            "allow_special_purpose": self.allow_special_purpose,
+        }

@@ -1,0 +1,78 @@
+"""The functions that a scan's steps are made of, bound to one plan: routing, sessions, and who is not contacted."""
+
+import random
+import socket
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from mxcensus.inputs import default_ehlo_name
+from mxcensus.plan import Plan
+from reports import text
+from scanner import addresses, operators, routing
+from scanner.records import Endpoint, MailRouting, Observation, Reason
+from scanner.resolver import Resolver
+from scanner.scan import Steps
+from scanner.session import SessionSettings, observe
+
+
+def make_steps(plan: Plan, resolver: Resolver) -> Steps:
+    settings = SessionSettings(
+        ehlo_name=plan.ehlo_name or default_ehlo_name(),
+        timeout=plan.timeout,
+        transcript=_transcript if plan.verbose else None,
+    )
+
+    async def route(name: str) -> MailRouting:
+        return await routing.route(name, resolver.query_many)
+
+    async def probe(endpoint: Endpoint, attempt: int) -> Observation:
+        return await observe(endpoint, attempt, settings, now)
+
+    return Steps(
+        route=route,
+        probe=probe,
+        refusal=_refusal(plan),
+        operator_of=operators.operator,
+        now=now,
+        jitter=random.Random().random,
+    )
+
+
+def _refusal(plan: Plan) -> Callable[[Endpoint], Reason | None]:
+    """Why an endpoint must not be contacted: an opt-out, or an address that is nobody's mail server."""
+    special = lru_cache(maxsize=100_000)(_is_special)
+
+    def refusal(endpoint: Endpoint) -> Reason | None:
+        if plan.exclusions.address(endpoint.address) or plan.exclusions.host(endpoint.mx_host):
+            return Reason.EXCLUDED
+        if not plan.allow_special_purpose and special(endpoint.address):
+            return Reason.SPECIAL_PURPOSE
+        return None
+
+    return refusal
+
+
+def _is_special(address: str) -> bool:
+    return addresses.special_purpose(address) is not None or _is_own(address)
+
+
+def _is_own(address: str) -> bool:
+    """Whether the address is one of this machine: only those can be bound."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _transcript(endpoint: Endpoint) -> Callable[[str, str], None]:
+    name = f"{endpoint.mx_host} [{endpoint.address}]:{endpoint.port}"
+    return lambda who, line: print(f"{name} {who}: {text.show(line, 1000)}", file=sys.stderr)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
