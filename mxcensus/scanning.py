@@ -225,9 +225,9 @@ def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def print_summary(plan: Plan, outcome: Outcome) -> None:
+def print_summary(url: str, outcome: Outcome) -> None:
     """What a person reads when a scan has ended; the figures are those of `mxcensus report`."""
-    database = open_database(plan.database, create=False)
+    database = open_database(url, create=False)
     try:
         print_report(reporting.build(database, outcome.scan), Console())
     finally:

@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(outcome.as_dict()))
     else:
-        scanning.print_summary(plan, outcome)
+        scanning.print_summary(plan.database, outcome)
     return outcome.exit_status
 
 
