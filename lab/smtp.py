@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
-from cryptography import x509
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from lab.authority import Authority
 from lab.population import LabHost
@@ -260,17 +259,13 @@ def _context(host: LabHost, authority: Authority) -> SSL.Context:
     if version is not None:
         context.set_min_proto_version(version)
         context.set_max_proto_version(version)
-    context.use_privatekey(crypto.PKey.from_cryptography_key(issued.key))
-    context.use_certificate(_pyopenssl(issued.certificate))
+    context.use_privatekey(issued.key)
+    context.use_certificate(issued.certificate)
     for certificate in listed[1:]:
-        context.add_extra_chain_cert(_pyopenssl(certificate))
+        context.add_extra_chain_cert(certificate)
     if behaviour.startswith(("asks", "requires")):
         insists = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if behaviour.startswith("requires-alert") else 0
         context.set_verify(SSL.VERIFY_PEER | insists, lambda *_: True)
     if behaviour == "asks-with-names":
-        context.add_client_ca(_pyopenssl(authority.issuers["private"].certificate))
+        context.add_client_ca(authority.issuers["private"].certificate)
     return context
-
-
-def _pyopenssl(certificate: x509.Certificate) -> crypto.X509:
-    return crypto.X509.from_cryptography(certificate)

@@ -1,12 +1,12 @@
 """The SMTP dialogue over one connection: aiosmtplib's protocol, made strict and made to remember.
 
 aiosmtplib is a delivery library: it drops what a server says out of turn, takes any three characters that `int`
-reads for a reply code, and does not tell a FIN from a RST. Here every byte passes `replies.ReplyReader` first, and
-the protocol is handed one whole reply at a time, when it waits for one. Replies that come early wait for the next
-command, as they would on any stream.
+reads for a reply code, looks only at the last chunk to see whether a reply is complete, and does not tell a FIN
+from a RST. Here every byte passes `replies.ReplyReader` first, and the protocol is handed one whole reply at a
+time, when it waits for one.
 """
 
-from collections import deque
+import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -19,15 +19,49 @@ from scanner.replies import MalformedReplyError, Reply, ReplyReader
 Transcript = Callable[[str, str], None]
 """Gets "C" or "S" and one line; for `--verbose`."""
 
-LOST = {ConnectionResetError: Failure.RESET, BrokenPipeError: Failure.RESET, TimeoutError: Failure.TIMEOUT}
+SHUTTING_DOWN = 421
+"""The one reply that a server may send unasked (RFC 5321 section 3.8)."""
+
+OS_FAILURES = {
+    errno.ECONNREFUSED: Failure.REFUSED,
+    errno.ECONNRESET: Failure.RESET,
+    errno.EPIPE: Failure.RESET,
+    errno.ETIMEDOUT: Failure.TIMEOUT,
+    errno.EHOSTUNREACH: Failure.UNREACHABLE,
+    errno.ENETUNREACH: Failure.UNREACHABLE,
+    errno.EHOSTDOWN: Failure.UNREACHABLE,
+    errno.ENONET: Failure.UNREACHABLE,
+    errno.ENOPROTOOPT: Failure.UNREACHABLE,  # ICMP protocol unreachable
+    errno.EPROTO: Failure.UNREACHABLE,  # ICMPv6 parameter problem
+    errno.EACCES: Failure.UNREACHABLE,  # ICMPv6 administratively prohibited
+}
+"""What the operating system says of the other side; the rest is ours: no sockets, no ports, a firewall here."""
 
 
 @dataclass(frozen=True, slots=True)
-class SessionEnd(Exception):  # noqa: N818  not an error: how a dialogue ended
-    """Why the dialogue cannot go on."""
+class Ending:
+    """Why a session cannot go on: the failure, and a few words for people."""
 
     failure: Failure
     detail: str
+
+
+class SessionEnd(Exception):
+    """Carries the ending out of whatever was waiting."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending = ending
+
+
+def lost(error: Exception | None) -> Ending:
+    """How a session ends when its connection fails with `error`; None is a FIN."""
+    if error is None:
+        return Ending(Failure.CLOSED, "the server closed the connection")
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and isinstance(error, ConnectionError):
+        number = errno.ECONNRESET
+    return Ending(OS_FAILURES.get(number or 0, Failure.LOCAL), str(error) or type(error).__name__)
 
 
 class Dialogue(SMTPProtocol):
@@ -35,93 +69,97 @@ class Dialogue(SMTPProtocol):
 
     def __init__(self, transcript: Transcript | None = None) -> None:
         super().__init__()
-        self.end: SessionEnd | None = None
+        self.end: Ending | None = None
         self._transcript = transcript
         self._reader = ReplyReader()
-        self._early: deque[Reply] = deque()
         self._last: Reply | None = None
         self._waiting = True  # for the greeting
 
     # -------------------------------------------------------------------------------- what the connection does
 
     def data_received(self, data: bytes) -> None:
-        if self.end is not None:
-            return
-        try:
-            self._early.extend(self._reader.feed(data))
-        except MalformedReplyError as error:
-            self._over(SessionEnd(Failure.MALFORMED, str(error)))
-            return
-        self._deliver()
+        self._reader.feed(data)
+        if self._waiting and self.end is None:
+            self._deliver()
 
     def eof_received(self) -> bool:
-        self._over(SessionEnd(Failure.CLOSED, "the connection was closed"))
+        self.fail(lost(None))
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.end is None:
-            failure = next((f for kind, f in LOST.items() if isinstance(exc, kind)), Failure.CLOSED)
-            self.end = SessionEnd(failure, str(exc) if exc else "the connection was closed")
+            self.end = lost(exc)
         super().connection_lost(exc)
 
-    def fail(self, end: SessionEnd) -> None:
-        """The layer below ended the dialogue: a TLS alert, say."""
-        self._over(end)
+    def fail(self, end: Ending) -> None:
+        """Remember how it ended and wake whoever waits."""
+        if self.end is None:
+            self.end = end
+            super().eof_received()
 
     # ------------------------------------------------------------------------------------------ what we do
 
     async def greeting(self, seconds: float) -> Reply:
-        """The server's greeting. Raises `SessionEnd`."""
+        """The server's greeting, within `seconds`. Raises `SessionEnd`."""
         return await self._reply(lambda: self.read_response(seconds), seconds)
 
     async def command(self, line: str, seconds: float) -> Reply:
-        """Send a command and wait for its reply. Raises `SessionEnd`."""
-        if self.end is not None and self._early:  # said before it closed: a 421, mostly
-            return self._early.popleft()
+        """Send a command and wait up to `seconds` for its whole reply. Raises `SessionEnd`.
+
+        A reply that was there before the command answers nothing, and whatever came after it would be taken for
+        the answer to something else: the dialogue is out of step. Only a 421 is the server's right.
+        """
+        early = self._next_reply()
+        if early is not None:
+            if early.code == SHUTTING_DOWN:
+                return early
+            self.fail(Ending(Failure.MALFORMED, f"out of turn: {early.code} {early.text}"))
+        if self.end is not None:
+            raise SessionEnd(self.end)
         self._say("C", line)
         return await self._reply(lambda: self.execute_command(line.encode(), timeout=seconds), seconds)
 
     def write(self, data: bytes) -> None:
-        super().write(data)
+        """Called by `execute_command`: from now on a reply is due, and the last one is history."""
+        self._last = None
         self._waiting = True
-        self._deliver()
+        super().write(data)
 
     def take_unread(self) -> bytes:
-        """What the server sent that answers nothing; forgotten here."""
-        unread = b"".join(reply.raw for reply in self._early) + self._reader.take_rest()
-        self._early.clear()
-        return unread
+        """What the server sent beyond its last reply; forgotten here."""
+        return self._reader.take_unread()
 
     async def _reply(self, wait: Callable[[], Awaitable[object]], seconds: float) -> Reply:
-        self._last = None
-        if self.end is not None and not self._early:
-            raise self.end
         try:
             await wait()
         except SMTPException as error:
-            raise self.end or SessionEnd(Failure.TIMEOUT, f"no reply in {seconds:g} s") from error
-        return self._taken()
+            raise SessionEnd(self.end or Ending(Failure.TIMEOUT, f"no reply in {seconds:g} s")) from error
+        reply = self._delivered()
+        if reply is None:  # after QUIT aiosmtplib takes the loss of the connection for a 221
+            raise SessionEnd(self.end or lost(None))
+        return reply
 
-    def _taken(self) -> Reply:
-        """The reply that the protocol was just handed; none means that the connection ended while it waited."""
-        if self._last is None:
-            raise self.end or SessionEnd(Failure.CLOSED, "the connection was closed")
+    def _delivered(self) -> Reply | None:
         return self._last
 
     def _deliver(self) -> None:
-        """Give the protocol the reply that it waits for, if there is one."""
-        if self._waiting and self._early:
+        """Give the protocol the reply that it waits for, if it is complete."""
+        reply = self._next_reply()
+        if reply is not None:
             self._waiting = False
-            self._last = self._early.popleft()
-            for text in self._last.raw.splitlines():
-                self._say("S", text.decode("utf-8", "backslashreplace"))
-            super().data_received(self._last.raw)
+            self._last = reply
+            super().data_received(reply.raw)
 
-    def _over(self, end: SessionEnd) -> None:
-        """Remember how it ended and wake whoever waits; replies that came before are still delivered."""
-        if self.end is None:
-            self.end = end
-            super().eof_received()
+    def _next_reply(self) -> Reply | None:
+        try:
+            reply = self._reader.next_reply()
+        except MalformedReplyError as error:
+            self.fail(Ending(Failure.MALFORMED, str(error)))
+            return None
+        if reply is not None and self._transcript is not None:
+            for text in reply.raw.splitlines():
+                self._say("S", text.decode("utf-8", "backslashreplace"))
+        return reply
 
     def _say(self, who: str, text: str) -> None:
         if self._transcript is not None:

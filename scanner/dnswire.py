@@ -40,7 +40,7 @@ _CNAME = 5
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_*/")
 
 
-class BadMessage(ValueError):  # noqa: N818  # the message is malformed, and that is all there is to say
+class BadMessage(ValueError):  # the message is malformed, and that is all there is to say
     """Bytes that are no DNS message."""
 
 

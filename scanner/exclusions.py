@@ -1,58 +1,93 @@
 """Opt-outs: which names and addresses are never asked or contacted.
 
-One entry a line; `#` begins a comment:
+One entry a line; `#` at the beginning of a line or after white space begins a comment:
 
-    192.0.2.7, 2001:db8::/32    an address or a network, and IPv6 addresses that embed an excluded IPv4 one
+    192.0.2.7, 2001:db8::/32    an address or a network, and the IPv6 addresses that embed an excluded IPv4 one
     example.com                 that domain, and the MX host of that name
-    *.example.com               every domain and MX host at or below it
-    mx:mail.example.com         that MX host only; mx:*.example.com those at or below it
+    *.example.com               every domain and MX host of that name or below it
+    mx:mail.example.com         that MX host only, whosever domain it serves; mx:*.example.com, at or below it
+
+(One entry a line: the comma above separates examples.) An entry that cannot be read stops the program, since an
+opt-out must never be ignored. A network with host bits set is read as the whole network, for the same reason.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from scanner.addresses import embedded_ipv4
+from scanner.addresses import Address, embedded_ipv4, parse
 from scanner.targets import BadTarget, parse_domain
+
+_COMMENT = re.compile(r"(^|\s)#.*", re.DOTALL)
+_NUMERIC = re.compile(r"[0-9a-fA-F:.]*[:.][0-9a-fA-F:.]*(/.*)?|.*/.*")
+"""What may be an address or a network; a few short names look like it too."""
 
 
 class BadExclusion(ValueError):  # noqa: N818  # the message is what a person reads
     """An opt-out that cannot be read, and so must not be ignored; the message names the line."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Names:
+    """Exact names, and names that stand for themselves and all below."""
+
     exact: set[str] = field(default_factory=set)
     below: set[str] = field(default_factory=set)
 
-    def __contains__(self, name: object) -> bool:
+    def __contains__(self, name: str) -> bool:
         if name in self.exact:
             return True
-        rest = str(name)
-        while rest:
-            if rest in self.below:
+        while name and self.below:
+            if name in self.below:
                 return True
-            rest = rest.partition(".")[2]
+            name = name.partition(".")[2]
         return False
 
-    def merged(self, other: "_Names") -> "_Names":
+    def __or__(self, other: "_Names") -> "_Names":
         return _Names(self.exact | other.exact, self.below | other.below)
 
 
 @dataclass(frozen=True, slots=True)
+class _Networks:
+    """Networks as numbers: {(version, prefix length): {network address shifted right}}."""
+
+    prefixes: dict[tuple[int, int], set[int]] = field(default_factory=dict)
+
+    def add(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+        shift = network.max_prefixlen - network.prefixlen
+        key = (network.version, network.prefixlen)
+        self.prefixes.setdefault(key, set()).add(int(network.network_address) >> shift)
+
+    def __contains__(self, address: Address) -> bool:
+        number, bits, family = int(address), address.max_prefixlen, address.version
+        for (version, length), numbers in self.prefixes.items():
+            if version == family and number >> (bits - length) in numbers:
+                return True
+        return False
+
+    def __or__(self, other: "_Networks") -> "_Networks":
+        merged = {key: set(numbers) for key, numbers in self.prefixes.items()}
+        for key, numbers in other.prefixes.items():
+            merged.setdefault(key, set()).update(numbers)
+        return _Networks(merged)
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusions:
-    """A list of opt-outs; every question costs a few dictionary look-ups, however long the list is."""
+    """A list of opt-outs; every question costs a few look-ups, however long the list is. `a | b` is both."""
 
     _names: _Names = field(default_factory=_Names)
     _mx_names: _Names = field(default_factory=_Names)
-    _networks: dict[tuple[int, int], set[int]] = field(default_factory=dict)
+    _networks: _Networks = field(default_factory=_Networks)
 
     @classmethod
     def parse(cls, lines: Iterable[str], source: str) -> "Exclusions":
         """Read a list; raises `BadExclusion` for the first line that cannot be read."""
         exclusions = cls()
         for number, line in enumerate(lines, 1):
-            entry = line.partition("#")[0].strip().removeprefix("\ufeff")
+            text = line.removeprefix("\ufeff") if number == 1 else line
+            entry = _COMMENT.sub("", text).strip(" \t\r\n")
             if not entry:
                 continue
             try:
@@ -62,53 +97,59 @@ class Exclusions:
         return exclusions
 
     def domain(self, name: str) -> bool:
-        """Whether a domain (A-labels, lower case) opted out."""
-        return name in self._names
+        """Whether a domain opted out."""
+        return _folded(name) in self._names
 
     def host(self, name: str) -> bool:
         """Whether an MX host opted out."""
+        name = _folded(name)
         return name in self._names or name in self._mx_names
 
     def address(self, text: str) -> bool:
-        """Whether an address, or the IPv4 address that it embeds, opted out."""
-        address = ipaddress.ip_address(text)
+        """Whether an address, or the IPv4 address that it embeds, opted out. Raises ValueError for other text."""
+        address = parse(text)
         inner = embedded_ipv4(address)
-        return self._has(address) or (inner is not None and self._has(inner))
+        return address in self._networks or (inner is not None and inner in self._networks)
 
     def __or__(self, other: "Exclusions") -> "Exclusions":
-        networks = {key: set(values) for key, values in self._networks.items()}
-        for key, values in other._networks.items():
-            networks.setdefault(key, set()).update(values)
-        return Exclusions(self._names.merged(other._names), self._mx_names.merged(other._mx_names), networks)
+        return Exclusions(
+            self._names | other._names, self._mx_names | other._mx_names, self._networks | other._networks
+        )
 
     def _add(self, entry: str) -> None:
         network = _network(entry)
         if network is not None:
-            key = (network.version, network.prefixlen)
-            self._networks.setdefault(key, set()).add(int(network.network_address))
+            self._networks.add(network)
             return
-        names = self._mx_names if entry.lower().startswith("mx:") else self._names
-        name = entry[3:] if names is self._mx_names else entry
+        prefix, separator, rest = entry.partition(":")
+        only_mx = bool(separator) and prefix.lower() == "mx"
+        names = self._mx_names if only_mx else self._names
+        name = rest.strip() if only_mx else entry
+        below = name.startswith("*.")
         try:
-            if name.startswith("*."):
-                names.below.add(parse_domain(name[2:]))
-            else:
-                names.exact.add(parse_domain(name))
+            (names.below if below else names.exact).add(parse_domain(name.removeprefix("*."), underscores=True))
         except BadTarget as error:
-            raise ValueError(f"{entry!r}: {error}") from None
+            raise ValueError(f"{entry[:100]!r}: {error}") from None
 
-    def _has(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-        number, bits = int(address), address.max_prefixlen
-        return any(
-            version == address.version and (number >> (bits - length) << (bits - length)) in networks
-            for (version, length), networks in self._networks.items()
-        )
+
+def _folded(name: str) -> str:
+    """Names come as lower-case A-labels; one that does not must still be found."""
+    return name.lower().removesuffix(".")
 
 
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """The network of an entry, None where it is to be read as a name; mapped networks come as their IPv4."""
+    if not _NUMERIC.fullmatch(entry):
+        return None
     try:
-        return ipaddress.ip_network(entry.strip("[]"), strict=False)
+        network = ipaddress.ip_network(entry, strict=False)
     except ValueError:
         if "/" in entry:
-            raise ValueError(f"{entry!r} is no network") from None
+            raise ValueError(f"{entry[:100]!r} is no network") from None
         return None
+    first = embedded_ipv4(network.network_address)
+    if first is not None and isinstance(network.network_address, ipaddress.IPv6Address):
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None and network.prefixlen >= 96:
+            return ipaddress.IPv4Network((int(mapped), network.prefixlen - 96))
+    return network

@@ -41,7 +41,7 @@ Skipped = Callable[[str, str], None]
 _Lines = Iterable[tuple[int, bytes]]
 
 
-class BadInput(ValueError):  # noqa: N818  # the message is what a person reads; Error would say nothing more
+class BadInput(ValueError):  # the message is what a person reads; Error would say nothing more
     """An input that holds no certificate, or an entry of it that cannot be used; the message is one line."""
 
 

@@ -52,12 +52,17 @@ class Ledger(Protocol):
         """Every address that routing led to, once, with all its MX host names, sorted; call after `settle`."""
 
     async def enroll(self, endpoints: Iterable[tuple[Endpoint, Reason | None]]) -> None:
-        """Enter endpoints; one with a reason is not going to be tested. Entering one again changes nothing,
-        except that a new exclusion holds for what was not yet attempted."""
+        """Enter endpoints; one with a reason is not going to be tested.
+
+        Entering one again changes nothing, except that a new exclusion holds for what was not yet attempted.
+        """
 
     async def pending(self, limit: int) -> Sequence[Work]:
-        """The next work that was not handed out in this run, in seeded order. An endpoint claimed by an
-        earlier run without a result comes back as its next attempt, with `not_before` set by the interval."""
+        """The next work that was not handed out in this run, in seeded order.
+
+        An endpoint claimed by an earlier run without a result comes back as its next attempt, with `not_before`
+        set by the interval.
+        """
 
     async def claim(self, works: Sequence[Work], now: datetime) -> None:
         """Commit the intent to contact; returns only when it is durable. Called before dialling."""
@@ -118,7 +123,7 @@ class MemoryLedger:
         self._handed_out.update(work.endpoint for work in fresh[:limit])
         return fresh[:limit]
 
-    async def claim(self, works: Sequence[Work], now: datetime) -> None:
+    async def claim(self, _works: Sequence[Work], _now: datetime) -> None:
         return None
 
     async def park(self, work: Work, reason: Reason) -> None:

@@ -203,6 +203,8 @@ class Observation:
     certificate_list: tuple[bytes, ...] = ()
     client_auth: ClientAuth = ClientAuth.UNTESTED
     client_ca_names: tuple[bytes, ...] | None = None
+    ehlo_keywords_after_tls: tuple[str, ...] = ()  # this and the next serve `experiment`; scans do not store them
+    tls_alert: int | None = None  # the alert with which the server ended the session
 
 
 # ---------------------------------------------------------------------------- certificates and what they mean

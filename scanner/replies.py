@@ -9,9 +9,12 @@ import re
 from dataclasses import dataclass, field
 
 MAX_LINE = 4096
-MAX_REPLY = 32 * 1024
+"""RFC 5321 section 4.5.3.1.5 allows 512; real servers go beyond it, but not this far."""
 
-_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?\r?\n", re.DOTALL)
+MAX_REPLY = 32 * 1024
+"""The bound of aiosmtplib's own parser, which sees each reply after this one."""
+
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*?))?\r?\n", re.DOTALL)
 
 
 class MalformedReplyError(ValueError):
@@ -34,42 +37,41 @@ class Reply:
 
 @dataclass(slots=True)
 class ReplyReader:
-    """Feed it bytes as they come; it gives whole replies, in order, and keeps what is left."""
+    """Feed it bytes as they come; ask it for one reply at a time. What follows a reply is left unread."""
 
-    _rest: bytearray = field(default_factory=bytearray)
+    _unread: bytearray = field(default_factory=bytearray)
+    _searched: int = 0
     _code: bytes | None = None
     _lines: list[bytes] = field(default_factory=list)
     _raw: bytearray = field(default_factory=bytearray)
-    _searched: int = 0
 
-    def feed(self, data: bytes) -> list[Reply]:
-        """The replies that `data` completes. Raises `MalformedReplyError`; the reader is of no use afterwards."""
-        self._rest += data
-        replies = []
-        while (end := self._rest.find(b"\n", self._searched)) >= 0:
-            line = bytes(self._rest[: end + 1])
-            del self._rest[: end + 1]
+    def feed(self, data: bytes) -> None:
+        """Take more of the stream. Beyond the bound of a reply bytes are dropped: reading so far fails anyway."""
+        self._unread += data[: max(0, MAX_REPLY + MAX_LINE - len(self._unread))]
+
+    def next_reply(self) -> Reply | None:
+        """The next reply, None while it is not complete. After `MalformedReplyError` the stream is of no use."""
+        while (end := self._unread.find(b"\n", self._searched)) >= 0:
+            line = bytes(self._unread[: end + 1])
+            del self._unread[: end + 1]
             self._searched = 0
-            reply = self._line(line)
-            if reply is not None:
-                replies.append(reply)
-        self._searched = len(self._rest)
+            if self._is_last(line):
+                return self._take()
+        self._searched = len(self._unread)
         if self._searched > MAX_LINE:
-            raise MalformedReplyError("a reply line of more than 4096 octets")
-        return replies
+            raise MalformedReplyError(f"a reply line of more than {MAX_LINE} octets")
+        return None
 
-    def take_rest(self) -> bytes:
+    def take_unread(self) -> bytes:
         """Everything that belongs to no reply yet; forgotten here."""
-        rest = bytes(self._raw + self._rest)
-        self._rest.clear()
-        self._raw.clear()
-        self._lines.clear()
-        self._code, self._searched = None, 0
-        return rest
+        unread = bytes(self._unread)
+        self._unread.clear()
+        self._searched = 0
+        return unread
 
-    def _line(self, line: bytes) -> Reply | None:
+    def _is_last(self, line: bytes) -> bool:
         match = _LINE.fullmatch(line)
-        if match is None or len(line) > MAX_LINE:
+        if match is None:
             raise MalformedReplyError(f"not an SMTP reply: {line[:80]!r}")
         code, separator, text = match.groups()
         if self._code not in {None, code}:
@@ -77,11 +79,12 @@ class ReplyReader:
         self._code = code
         self._lines.append(text or b"")
         self._raw += line
-        if len(self._raw) > MAX_REPLY:
-            raise MalformedReplyError("a reply of more than 32 KB")
-        if separator == b"-":
-            return None
-        reply = Reply(int(code), tuple(self._lines), bytes(self._raw))
+        if len(line) > MAX_LINE or len(self._raw) > MAX_REPLY:
+            raise MalformedReplyError(f"a line of more than {MAX_LINE} octets, or a reply of more than {MAX_REPLY}")
+        return bool(separator != b"-")
+
+    def _take(self) -> Reply:
+        reply = Reply(int(self._code or b"0"), tuple(self._lines), bytes(self._raw))
         self._code = None
         self._lines.clear()
         self._raw.clear()

@@ -25,7 +25,7 @@ TCP_BYTES = 65_535
 NO_ANSWER = Answer(AnswerStatus.NO_ANSWER, None)
 
 
-class NoResolver(ValueError):  # noqa: N818  # the message is what a person reads
+class NoResolver(ValueError):  # the message is what a person reads
     """There is no resolver to ask; the message is one line."""
 
 

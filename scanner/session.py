@@ -8,7 +8,6 @@ was seen on the way. Nothing is sent but EHLO, STARTTLS and QUIT (RFC 5321, RFC 
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -18,54 +17,60 @@ from datetime import datetime
 from OpenSSL import SSL
 
 from scanner.client_auth import HandshakeEnd, decide
-from scanner.dialogue import Dialogue, SessionEnd, Transcript
+from scanner.dialogue import Dialogue, Ending, SessionEnd, Transcript, lost
 from scanner.records import Endpoint, Failure, Observation, Stage, Status
 from scanner.replies import Reply
-from scanner.tls import TlsLayer, client_context
+from scanner.tls import ClientCertificate, TlsLayer, client_context
 
-QUIT_SECONDS = 5.0
 VERDICT_SECONDS = 0.5
-"""How long a TLS 1.3 server that asked for a certificate may take to say no before we speak: an EHLO that crosses
-its alert would make its kernel reset the connection, and the alert would be lost with it.
-"""
+"""How long a server that asked for a certificate may take to say no before we speak: an EHLO that crosses its close
+makes its kernel reset the connection, and what it said last may be lost with it (docs/decisions/0022)."""
+
+MOST_TIMEOUTS = 5
+"""A session as a whole may take this many timeouts, unless settings say otherwise."""
 
 MAX_TEXT = 1000
-MAX_KEYWORDS = 100
+"""Characters kept of each text that a server wrote; a reply as a whole is bounded by `scanner.replies`."""
 
-CONNECT_FAILURES = {
-    errno.ECONNREFUSED: Failure.REFUSED,
-    errno.ECONNRESET: Failure.RESET,
-    errno.ETIMEDOUT: Failure.TIMEOUT,
-    errno.EHOSTUNREACH: Failure.UNREACHABLE,
-    errno.ENETUNREACH: Failure.UNREACHABLE,
-    errno.EHOSTDOWN: Failure.UNREACHABLE,
-    errno.ENETDOWN: Failure.UNREACHABLE,
-    errno.EACCES: Failure.UNREACHABLE,  # a firewall's "administratively prohibited"
-    errno.EPERM: Failure.UNREACHABLE,
-}
+MAX_KEYWORDS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """How every session of a scan behaves; `timeout`, in seconds, bounds the connect and each reply."""
+    """How every session of a scan behaves; times in seconds.
+
+    `timeout` bounds the connect, the greeting, each reply and the handshake; `quit_timeout` the wait for the 221;
+    `total_timeout` the session, by default five timeouts. `source_address` is the local address of its own family.
+    `transcript` gives the listener to one endpoint's dialogue. `client_certificate` is presented where a server
+    asks; a key that does not belong to it raises `OpenSSL.SSL.Error` here.
+    """
 
     ehlo_name: str
     timeout: float = 60.0
-    context: SSL.Context = field(default_factory=client_context)
+    quit_timeout: float = 5.0
+    total_timeout: float | None = None
+    source_address: str | None = None
     transcript: Callable[[Endpoint], Transcript] | None = None
+    client_certificate: ClientCertificate | None = None
+    context: SSL.Context = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "context", client_context(self.client_certificate))  # one for all sessions
 
 
 @dataclass(slots=True)
 class _Facts:
     """What has been seen so far; becomes the Observation."""
 
+    endpoint: Endpoint
+    attempt: int
     started_at: datetime
     stage: Stage = Stage.CONNECT
     greeting: str | None = None
-    keywords: tuple[str, ...] = ()
     ehlo_greeting: str | None = None
+    keywords: tuple[str, ...] = ()
+    keywords_after_tls: tuple[str, ...] = ()
     starttls_offered: bool | None = None
-    injected: bool = False
     refusal: Reply | None = None
     greeted_again: bool = False
     tls: TlsLayer | None = None
@@ -75,59 +80,58 @@ async def observe(
     endpoint: Endpoint, attempt: int, settings: SessionSettings, now: Callable[[], datetime]
 ) -> Observation:
     """Contact an endpoint once. Only cancellation is raised; everything else is in the Observation."""
-    facts = _Facts(started_at=now())
+    facts, end = _Facts(endpoint, attempt, now()), None
     loop = asyncio.get_running_loop()
     began = loop.time()
+    total = settings.total_timeout or MOST_TIMEOUTS * settings.timeout
     try:
-        await _session(endpoint, settings, facts)
-        end = None
+        async with asyncio.timeout(total):
+            await _session(settings, facts)
     except SessionEnd as error:
-        end = error
+        end = error.ending
+    except TimeoutError:
+        end = Ending(Failure.TIMEOUT, f"a session of more than {total:g} s")
     except Exception as error:  # noqa: BLE001  a fault of ours must never read as the server's
-        end = SessionEnd(Failure.LOCAL, f"{type(error).__name__}: {error}")
-    return _observation(endpoint, attempt, facts, end, round((loop.time() - began) * 1000))
+        end = Ending(Failure.LOCAL, f"{type(error).__name__}: {error}")
+    return _observation(facts, end, round((loop.time() - began) * 1000))
 
 
-async def _session(endpoint: Endpoint, settings: SessionSettings, facts: _Facts) -> None:
-    transcript = settings.transcript(endpoint) if settings.transcript else None
-    raw, dialogue = await _connect(endpoint, settings.timeout, transcript)
+# ------------------------------------------------------------------------------------------------ the stages
+
+
+async def _session(settings: SessionSettings, facts: _Facts) -> None:
+    transport, dialogue = await _connect(facts, settings)
     try:
-        try:
-            await _until_starttls(dialogue, settings, facts)
-        except SessionEnd as end:
-            if end.failure in {Failure.NEGATIVE_REPLY, Failure.NOT_OFFERED}:
-                await _quit(dialogue)
-            raise
-        await _over_tls(endpoint, raw, dialogue, settings, facts)
-    finally:
-        _close(raw, dialogue)
-
-
-async def _connect(
-    endpoint: Endpoint, seconds: float, transcript: Transcript | None
-) -> tuple[asyncio.Transport, Dialogue]:
-    loop = asyncio.get_running_loop()
-    family = socket.AF_INET6 if ipaddress.ip_address(endpoint.address).version == 6 else socket.AF_INET
-    try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise SessionEnd(Failure.LOCAL, str(error)) from error
-    sock.setblocking(False)
-    try:
-        async with asyncio.timeout(seconds):
-            await loop.sock_connect(sock, (endpoint.address, endpoint.port))
-        return await loop.create_connection(lambda: Dialogue(transcript), sock=sock)
-    except TimeoutError as error:
-        sock.close()
-        raise SessionEnd(Failure.TIMEOUT, f"no connection in {seconds:g} s") from error
-    except OSError as error:
-        sock.close()
-        raise SessionEnd(
-            CONNECT_FAILURES.get(error.errno or 0, Failure.LOCAL), error.strerror or str(error)
-        ) from error
-    except BaseException:
-        sock.close()
+        await _until_starttls(dialogue, settings, facts)
+        await _over_tls(transport, dialogue, settings, facts)
+    except SessionEnd as end:
+        if end.ending.failure in {Failure.NEGATIVE_REPLY, Failure.NOT_OFFERED}:
+            await _quit(dialogue, settings)
         raise
+    finally:
+        if facts.tls is not None:
+            facts.tls.close()
+        transport.close()
+
+
+async def _connect(facts: _Facts, settings: SessionSettings) -> tuple[asyncio.Transport, Dialogue]:
+    """Dial the address itself, never a name; the greeting is not waited for, so it is a stage of its own."""
+    endpoint = facts.endpoint
+    transcript = settings.transcript(endpoint) if settings.transcript else None
+    source = settings.source_address
+    local = (source, 0) if source is not None and _family(source) is _family(endpoint.address) else None
+    try:
+        async with asyncio.timeout(settings.timeout):
+            return await asyncio.get_running_loop().create_connection(
+                lambda: Dialogue(transcript), endpoint.address, endpoint.port, local_addr=local
+            )
+    except TimeoutError as error:
+        raise SessionEnd(Ending(Failure.TIMEOUT, f"no connection in {settings.timeout:g} s")) from error
+    except ConnectionResetError as error:  # only a connection that was made is reset; one that is not is refused
+        facts.stage = Stage.GREETING
+        raise SessionEnd(lost(error)) from error
+    except OSError as error:
+        raise SessionEnd(lost(error)) from error
 
 
 async def _until_starttls(dialogue: Dialogue, settings: SessionSettings, facts: _Facts) -> None:
@@ -138,104 +142,88 @@ async def _until_starttls(dialogue: Dialogue, settings: SessionSettings, facts: 
     facts.stage = Stage.EHLO
     reply = await dialogue.command(f"EHLO {settings.ehlo_name}", settings.timeout)
     _expect(reply, 250, facts)
-    facts.ehlo_greeting, facts.keywords = _ehlo(reply)
-    facts.starttls_offered = any(line.split(" ")[0].upper() == "STARTTLS" for line in facts.keywords)
+    facts.ehlo_greeting, keywords = _ehlo(reply)
+    facts.keywords = keywords[:MAX_KEYWORDS]
+    facts.starttls_offered = any(line.split()[0].upper() == "STARTTLS" for line in keywords)
     if not facts.starttls_offered:
-        raise SessionEnd(Failure.NOT_OFFERED, "STARTTLS is not among the EHLO keywords")
+        raise SessionEnd(Ending(Failure.NOT_OFFERED, "STARTTLS is not among the EHLO keywords"))
     facts.stage = Stage.STARTTLS
     _expect(await dialogue.command("STARTTLS", settings.timeout), 220, facts)
 
 
 async def _over_tls(
-    endpoint: Endpoint, raw: asyncio.Transport, dialogue: Dialogue, settings: SessionSettings, facts: _Facts
+    transport: asyncio.Transport, dialogue: Dialogue, settings: SessionSettings, facts: _Facts
 ) -> None:
     facts.stage = Stage.HANDSHAKE
-    facts.injected = bool(dialogue.take_unread())
-    if dialogue.end is not None:
-        raise _not_tls(dialogue.end) if facts.injected else dialogue.end
-    tls = facts.tls = TlsLayer(settings.context, _server_name(endpoint), raw)
+    tls = facts.tls = TlsLayer(settings.context, _server_name(facts.endpoint), transport)
     try:
         async with asyncio.timeout(settings.timeout):
-            await tls.handshake()
-    except TimeoutError as error:
-        end = SessionEnd(Failure.TIMEOUT, f"no handshake in {settings.timeout:g} s")
-        raise (_not_tls(end) if facts.injected and not tls.received else end) from error
-    if tls.end is not None:
-        raise _not_tls(tls.end) if facts.injected and not tls.received else tls.end
-    if tls.requested and tls.version() == "TLSv1.3":
-        await _verdict(tls)
+            await tls.handshake(dialogue)
+    except TimeoutError:
+        tls.fail(Ending(Failure.TIMEOUT, f"no handshake in {settings.timeout:g} s"))
+    if tls.end is not None and not tls.completed:
+        raise SessionEnd(tls.end)
+    if tls.requested:
+        await tls.linger(VERDICT_SECONDS)
     facts.stage = Stage.EHLO_AFTER_TLS
     tls.carry(dialogue)
     reply = await dialogue.command(f"EHLO {settings.ehlo_name}", settings.timeout)
     _expect(reply, 250, facts)
+    facts.keywords_after_tls = _ehlo(reply)[1][:MAX_KEYWORDS]
     facts.greeted_again = True
     facts.stage = Stage.QUIT
-    await _quit(dialogue)
+    await _quit(dialogue, settings)
 
 
-async def _verdict(tls: TlsLayer) -> None:
-    """Give a TLS 1.3 server a moment to accept (it sends session tickets) or refuse our lack of a certificate."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(VERDICT_SECONDS):
-            await tls.heard.wait()
-
-
-async def _quit(dialogue: Dialogue) -> None:
+async def _quit(dialogue: Dialogue, settings: SessionSettings) -> None:
     """QUIT and wait for the 221; how that ends is nobody's failure."""
     with contextlib.suppress(SessionEnd):
-        await dialogue.command("QUIT", QUIT_SECONDS)
+        await dialogue.command("QUIT", settings.quit_timeout)
 
 
-def _close(raw: asyncio.Transport, dialogue: Dialogue) -> None:
-    transport = dialogue.transport
-    if isinstance(transport, asyncio.Transport):
-        transport.close()
-    raw.close()
+# ------------------------------------------------------------------------------------------------- the facts
 
 
 def _expect(reply: Reply, code: int, facts: _Facts) -> None:
+    """Every command of ours has one good reply; an unknown 2xx or 3xx is no SMTP (RFC 5321 section 4.3.2)."""
     if reply.code == code:
         return
+    facts.refusal = reply
     if reply.code >= 400:
-        facts.refusal = reply
-        raise SessionEnd(Failure.NEGATIVE_REPLY, _text(f"{reply.code} {reply.text}"))
-    raise SessionEnd(Failure.MALFORMED, _text(f"expected {code}, got {reply.code} {reply.text}"))
+        raise SessionEnd(Ending(Failure.NEGATIVE_REPLY, f"{reply.code} {reply.text}"))
+    raise SessionEnd(Ending(Failure.MALFORMED, f"expected {code}, got {reply.code} {reply.text}"))
 
 
 def _ehlo(reply: Reply) -> tuple[str, tuple[str, ...]]:
-    """The text of the first line, and the keywords with their parameters (RFC 5321 section 4.1.1.1)."""
+    """The text of the first line, and each keyword with its parameters (RFC 5321 section 4.1.1.1)."""
     first, *rest = reply.text.split("\n")
-    return _text(first), tuple(_text(line.strip()) for line in rest[:MAX_KEYWORDS] if line.strip())
-
-
-def _not_tls(end: SessionEnd) -> SessionEnd:
-    """The server spoke after its 220, but not TLS."""
-    return SessionEnd(Failure.TLS_PROTOCOL, f"plain text instead of TLS; {end.detail}")
-
-
-def _server_name(endpoint: Endpoint) -> str | None:
-    """server_name is a host name (RFC 6066 section 3), never an address."""
-    try:
-        ipaddress.ip_address(endpoint.mx_host)
-    except ValueError:
-        return endpoint.mx_host
-    return None
+    return _text(first), tuple(_text(line.strip()) for line in rest if line.strip())
 
 
 def _text(text: str) -> str:
     return text[:MAX_TEXT]
 
 
-def _observation(
-    endpoint: Endpoint, attempt: int, facts: _Facts, end: SessionEnd | None, duration_ms: int
-) -> Observation:
-    tls = facts.tls
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _server_name(endpoint: Endpoint) -> str | None:
+    """server_name is a host name (RFC 6066 section 3), never an address."""
+    try:
+        ipaddress.ip_address(endpoint.mx_host.strip("[]"))
+    except ValueError:
+        return endpoint.mx_host
+    return None
+
+
+def _observation(facts: _Facts, end: Ending | None, duration_ms: int) -> Observation:
+    tls, refusal = facts.tls, facts.refusal
     presented = tls.certificate_list() if tls is not None else ()
-    negotiated = bool(presented) or (tls is not None and tls.completed)
-    refusal = facts.refusal
-    return Observation(
-        endpoint=endpoint,
-        attempt=attempt,
+    negotiated = tls if tls is not None and (presented or tls.completed) else None
+    observation = Observation(
+        endpoint=facts.endpoint,
+        attempt=facts.attempt,
         status=Status.MEASURED if presented else Status.FAILED,
         stage=facts.stage,
         failure=end.failure if end else None,
@@ -247,21 +235,25 @@ def _observation(
         ehlo_greeting=facts.ehlo_greeting,
         ehlo_keywords=facts.keywords,
         starttls_offered=facts.starttls_offered,
-        injected_plaintext=facts.injected,
-        tls_version=tls.version() if tls is not None and negotiated else None,
-        cipher_suite=tls.cipher_suite() if tls is not None and negotiated else None,
-        group=tls.group() if tls is not None and negotiated else None,
+        injected_plaintext=tls is not None and tls.injected,
+        tls_version=negotiated.version() if negotiated else None,
+        cipher_suite=negotiated.cipher_suite() if negotiated else None,
+        group=negotiated.group() if negotiated else None,
         certificate_list=presented,
         client_auth=decide(_handshake_end(facts, end)),
         client_ca_names=tls.client_ca_names() if tls is not None else None,
+        ehlo_keywords_after_tls=facts.keywords_after_tls,
+        tls_alert=tls.alert if tls is not None else None,
     )
+    if tls is not None:
+        tls.release()
+    return observation
 
 
-def _handshake_end(facts: _Facts, end: SessionEnd | None) -> HandshakeEnd:
-    tls = facts.tls
+def _handshake_end(facts: _Facts, end: Ending | None) -> HandshakeEnd:
+    tls, refusal = facts.tls, facts.refusal
     if tls is None:
         return HandshakeEnd(completed=False, requested=False)
-    refusal = facts.refusal
     return HandshakeEnd(
         completed=tls.completed,
         requested=tls.requested,

@@ -43,7 +43,7 @@ _PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----
 _SAID_DIGEST = re.compile(r"#\s*sha256=([0-9A-Fa-f]{64})")
 
 
-class BadSnapshot(ValueError):  # noqa: N818  # the message is what a person reads; Error would say nothing more
+class BadSnapshot(ValueError):  # the message is what a person reads; Error would say nothing more
     """A trust snapshot that cannot be used; the message is one line."""
 
 
