@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from reports.definitions import DEFINITIONS, MIXED, PRIVATE_HIGH, PRIVATE_LOW, Definition, Source, Unit, bias_of
 from scanner.records import Reason, Routing, ScanInfo, Status
-from storage.counts import Counts, Tally
-from storage.profiles import FACTS, NO_ADDRESS, NOT_ENROLLED, OPERATOR_REST
+from storage.counts import FAMILIES, REACH, Counts, Numbered, Tally
+from storage.profiles import NO_ADDRESS, NOT_ENROLLED, OPERATOR_REST
 
 Key = tuple[str, ...]
 Number = int | float
@@ -149,65 +149,69 @@ def build(counts: Counts, scan: ScanInfo, trust: TrustInfo | None = None) -> Rep
 # ------------------------------------------------------------------------------------------------- computing
 
 
-@dataclass(frozen=True, slots=True)
-class _Population:
-    """Units of one kind that count, by the profiles that count, and the coverage of all."""
-
-    members: tuple[tuple[tuple[int, ...], Number], ...]
-    coverage: Coverage
+Members = tuple[tuple[tuple[int, ...], Number], ...]
+"""Units by the numbers of their members that count, and how many they are."""
 
 
 class _Census:
-    """The counts, with the populations that several figures share computed once."""
+    """The counts, with the coverage that several figures share computed once."""
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
-        self.facts = {profile: dict(zip(FACTS, facts, strict=True)) for profile, facts in counts.profiles.items()}
-        self._populations: dict[tuple[Unit, Source, bool], _Population] = {}
+        self._coverages: dict[tuple[Unit, frozenset[str]], Coverage] = {}
 
-    def population(self, unit: Unit, source: Source, *, without_top: bool = False) -> _Population:
-        """Measured (or tested) units of one kind."""
-        wanted = (unit, source, without_top)
-        if wanted not in self._populations:
-            self._populations[wanted] = self._collect(*wanted)
-        return self._populations[wanted]
+    def members(self, unit: Unit, family: str, counted: Iterable[int]) -> Members:
+        """Units with at least one number that counts; the others are not measured."""
+        keep = frozenset(counted)
+        found: dict[tuple[int, ...], Number] = {}
+        for tally in self._tallies(unit, family):
+            numbers = tuple(number for number in tally.numbers if number in keep)
+            if numbers:
+                _add(found, numbers, _amount(tally, unit))
+        return tuple(found.items())
 
-    def _collect(self, unit: Unit, source: Source, without_top: bool) -> _Population:
-        statuses = {Status.MEASURED} if source is Source.PROFILE else {Status.MEASURED, Status.FAILED}
-        counted = {
-            profile
-            for profile, facts in self.facts.items()
-            if facts["status"] in statuses and not (without_top and facts["operators"] != OPERATOR_REST)
-        }
-        reasons = {profile: _reason(facts) for profile, facts in self.facts.items()}
+    def coverage(self, unit: Unit, statuses: frozenset[str]) -> Coverage:
+        """Units with at least one endpoint of these statuses, and why the others have none."""
+        if (unit, statuses) not in self._coverages:
+            self._coverages[unit, statuses] = self._cover(unit, statuses)
+        return self._coverages[unit, statuses]
+
+    def _cover(self, unit: Unit, statuses: frozenset[str]) -> Coverage:
+        facts = {number: dict(zip(FAMILIES[REACH], key, strict=True)) for number, key in self.facts(REACH).items()}
+        reasons = {number: _reason(values) for number, values in facts.items()}
         reasons |= {NO_ADDRESS: "no-address", NOT_ENROLLED: Reason.INTERRUPTED.value}
-        members: dict[tuple[int, ...], Number] = {}
+        counted = {number for number, values in facts.items() if values["status"] in statuses}
+        measured: list[Number] = []
         missing: dict[str, Number] = {}
-        for tally in self._tallies(unit):
+        for tally in self._tallies(unit, REACH):
             amount = _amount(tally, unit)
-            profiles = tuple(profile for profile in tally.profiles if profile in counted)
-            if profiles:
-                members[profiles] = members.get(profiles, 0) + amount
-            elif amount:
-                _add(missing, _common(tally.profiles, reasons), amount)
+            if counted.isdisjoint(tally.numbers):
+                _add(missing, _common(tally.numbers, reasons), amount)
+            else:
+                measured.append(amount)
         if unit in (Unit.DOMAIN, Unit.WEIGHT):
             self._add_unrouted(missing, unit)
-        measured = _total(members.values())
-        not_measured = MappingProxyType(dict(sorted(missing.items())))
-        coverage = Coverage(_total([measured, *missing.values()]), measured, not_measured)
-        return _Population(tuple(members.items()), coverage)
+        not_measured = {reason: missing[reason] for reason in sorted(missing) if missing[reason]}
+        total = _total(measured)
+        return Coverage(_total([total, *not_measured.values()]), total, MappingProxyType(not_measured))
 
-    def _tallies(self, unit: Unit) -> Sequence[Tally]:
-        return self.counts.units.get(Unit.DOMAIN if unit is Unit.WEIGHT else unit, ())
+    def facts(self, family: str) -> Numbered:
+        """What the numbers of a family mean."""
+        return self.counts.facts.get(family, {})
+
+    def _tallies(self, unit: Unit, family: str) -> Sequence[Tally]:
+        return self.counts.tallies.get((Unit.DOMAIN if unit is Unit.WEIGHT else unit, family), ())
 
     def _add_unrouted(self, missing: dict[str, Number], unit: Unit) -> None:
         """Domains without an MX set: their routing is the reason."""
         for (routing, has_set), amount in self.counts.routing.items():
-            value = amount.weight if unit is Unit.WEIGHT else amount.count
-            if not has_set and value:
+            if not has_set:
+                value = amount.weight if unit is Unit.WEIGHT else amount.count
                 _add(missing, _UNROUTED.get(routing, routing or "unresolved"), value)
 
 
+_TESTED = frozenset({Status.MEASURED.value, Status.FAILED.value})
+_MEASURED = frozenset({Status.MEASURED.value})
 _UNROUTED: Mapping[str | None, str] = MappingProxyType(
     {None: "unresolved", Routing.MX: "no-address", Routing.IMPLICIT_MX: "no-address"}
 )
@@ -218,41 +222,56 @@ def _figure(census: _Census, definition: Definition, unit: Unit, trust: TrustInf
         return _routing(census.counts, definition, unit)
     if definition.source is Source.PRIVATE_SPREAD:
         return _ready_made(definition, unit, census.counts.private_spread, None)
+    statuses = _TESTED if definition.source is Source.TESTED else _MEASURED
+    coverage = census.coverage(unit, statuses)
     if definition.source is Source.NAMES_PER_ADDRESS:
-        coverage = census.population(unit, Source.PROFILE).coverage
         return _ready_made(definition, unit, census.counts.names_per_address, coverage)
-    population = census.population(unit, definition.source)
-    rows = _rows(census, definition, population)
-    on_hierarchy = "hierarchy" in definition.keys
+    rows = _rows(census, definition, unit, coverage.measured)
     return Figure(
         definition,
         unit,
-        population.coverage,
+        coverage,
         rows,
-        private_share=_private_share(rows, population.coverage.measured) if definition.id == "hierarchy" else None,
-        not_measurable=trust.not_measurable if on_hierarchy else (),
-        without_top_10=_without_top(census, definition, unit) if definition.headline else None,
+        private_share=_private_share(rows, coverage.measured) if definition.id == "hierarchy" else None,
+        not_measurable=trust.not_measurable if "hierarchy" in definition.keys else (),
+        without_top_10=_rows_without_top(census, definition, unit) if definition.headline else None,
     )
 
 
-def _rows(census: _Census, definition: Definition, population: _Population) -> tuple[Row, ...]:
-    key_of = {profile: tuple(facts[name] for name in definition.keys) for profile, facts in census.facts.items()}
+def _rows_without_top(census: _Census, definition: Definition, unit: Unit) -> tuple[Number, tuple[Row, ...]]:
+    rows = _rows(census, definition, unit, None)
+    return _total(row.count for row in rows), rows
+
+
+def _rows(census: _Census, definition: Definition, unit: Unit, measured: Number | None) -> tuple[Row, ...]:
+    """The rows out of `measured` units; with None those without the largest operators, out of what is left."""
+    family = REACH if definition.source is Source.TESTED else _family(definition)
+    names = FAMILIES[family]
+    places = [names.index(name) for name in definition.keys]
+    key_of = {number: tuple(facts[at] for at in places) for number, facts in census.facts(family).items()}
+    counted = set(key_of)
+    if definition.source is Source.TESTED:
+        counted = {number for number, facts in census.facts(REACH).items() if facts[0] in _TESTED}
+    if measured is None:
+        at = names.index("operators")
+        counted = {number for number, facts in census.facts(family).items() if facts[at] == OPERATOR_REST}
     mixed = (MIXED,) * len(definition.keys)
     counts: dict[Key, Number] = {}
     touched: dict[Key, Number] = {}
-    for profiles, amount in population.members:
-        keys = {key_of[profile] for profile in profiles}
+    for numbers, amount in census.members(unit, family, counted):
+        keys = {key_of[number] for number in numbers}
         _add(counts, next(iter(keys)) if len(keys) == 1 else mixed, amount)
         for key in keys:
             _add(touched, key, amount)
     if mixed in counts:
         touched[mixed] = counts[mixed]
-    return _sorted_rows(definition, counts, touched, population.coverage.measured)
+    return _sorted_rows(definition, counts, touched, _total(counts.values()) if measured is None else measured)
 
 
-def _without_top(census: _Census, definition: Definition, unit: Unit) -> tuple[Number, tuple[Row, ...]]:
-    population = census.population(unit, definition.source, without_top=True)
-    return population.coverage.measured, _rows(census, definition, population)
+def _family(definition: Definition) -> str:
+    """The family of facts that has all key fields of the figure, and the operators' rank where that is needed."""
+    wanted = {*definition.keys, *(("operators",) if definition.headline else ())}
+    return next(family for family, names in FAMILIES.items() if wanted.issubset(names))
 
 
 def _routing(counts: Counts, definition: Definition, unit: Unit) -> Figure:

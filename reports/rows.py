@@ -1,8 +1,10 @@
 """Writes rows of a scan, failures included, as JSON Lines or CSV, in the columns of the contract.
 
 JSON Lines is the exact form. CSV is for spreadsheets: lists and objects are JSON, true and false lower case, null
-is empty, control characters are escaped, texts are cut at what a cell holds, and a text that starts with `=`, `+`,
-`-`, `@`, tab or a line end gets an apostrophe in front, so that no spreadsheet takes it for a formula. A file appears whole or not at all.
+is empty, control characters are escaped, texts are cut at what a cell holds, and a text that starts with `=`,
+`+`, `-`, `@`, tab or a line end gets an apostrophe in front, so that no spreadsheet takes it for a formula.
+
+A file appears whole or not at all.
 """
 
 import base64

@@ -1,26 +1,48 @@
 """Counts one scan for the reports: each aggregate one named SELECT, the same on SQLite and PostgreSQL.
 
-    *_tallies            unit -> its set of profiles (`storage.profiles`) -> how many units have exactly that set
-    routing_amounts      domains by routing
-    names_per_address    addresses by what their names present
-    private_spread       private issuers by number of operators
+    alike, domains_alike     units whose members all have one profile: profile -> how many
+    differing, ..._differing the other units, a row a member, unit after unit
+    routing_amounts          domains by routing
+    names_per_address        addresses by what their names present
+    private_spread           private issuers by number of operators
 
-A census of a million domains has few distinct sets of profiles, so a tally is a short list, and every figure is a
-projection of it that `reports.figures` makes without SQL. Domains with the same MX records are counted once a set,
-never one by one.
+Both kinds of units become tallies: which set of combinations of a family of facts -> how many units. That is a
+short list even for a million domains, and every figure is a projection of one that `reports.figures` makes without
+SQL. Domains with the same MX records are counted once a set, never one by one. `storage.profiles` prepares the
+tables that this reads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
 
-from sqlalchemy import Connection, String, case, cast, distinct, func, literal, or_, select
+from sqlalchemy import Connection, and_, case, distinct, func, literal, or_, select
 from sqlalchemy.sql.elements import ColumnElement
-from sqlalchemy.sql.selectable import FromClause, Select, Subquery
+from sqlalchemy.sql.selectable import Select
 
-from scanner.records import Hierarchy
-from storage.profiles import ENDPOINT, FACTS, HOST, NO_ADDRESS, SET, tables
-from storage.schema import certificate, domain, mx_set_host
+from scanner.records import Hierarchy, Status
+from storage.profiles import DOMAINS, FACTS, MEMBER, NO_ADDRESS, NOT_ENROLLED, UNITS, Profile, tables
+from storage.schema import certificate, classification, domain, mx_set_host
+
+REACH = "reach"
+"""The family of facts that every endpoint has; the others are of measured endpoints only."""
+
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        REACH: ("status", "reason", "stage", "failure"),
+        "use": ("eku", "hierarchy", "client_auth", "operators"),
+        "trust": ("programs", "operators"),
+        "issuer": ("ca_owner",),
+        "form": ("key_type", "key_bits", "validity"),
+        "server": ("software", "tls_version", "eku"),
+    }
+)
+"""Facts that are counted together. A family has few combinations; all facts together could have too many."""
+
+Numbered = Mapping[int, tuple[str, ...]]
+"""The number of a combination -> its facts, in the order of the family."""
 
 SPREADS = ((1, "1"), (9, "2-9"), (99, "10-99"))
 SPREAD_MORE = "100 or more"
@@ -29,9 +51,9 @@ ONE_NAME, SAME_CERTIFICATE, DIFFERENT_CERTIFICATES = "one-name", "same-certifica
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many units have exactly this set of profiles; `weight` is the sum of theirs (domains only)."""
+    """How many units have exactly this set of numbers; `weight` is the sum of theirs (domains only)."""
 
-    profiles: tuple[int, ...]
+    numbers: tuple[int, ...]
     count: int
     weight: float = 0.0
 
@@ -48,15 +70,16 @@ class Amount:
 class Counts:
     """All that the figures of one scan are computed from.
 
-    `profiles` maps a profile to its facts in the order of `FACTS`. `units` has a list of tallies for
-    `certificate, endpoint, address, mx_host, operator, domain`; the last holds the domains with an MX set only;
-    the others are in `routing`, which counts every domain by (routing or None while unresolved, has an MX set).
-    `weighted` says whether any domain came with a weight. `names_per_address` and `private_spread` count
-    measured addresses and private issuer keys.
+    `facts` has, for each family of `FAMILIES`, the facts behind its numbers. `tallies` has, for
+    each of `certificate, endpoint, address, mx_host, operator, domain` and each family, the units by the set of
+    their numbers; units without any are missing. `domain` has the domains with an MX set only; all of them are in
+    `routing`, which counts by (routing or None while unresolved, has an MX set). `weighted` says whether any
+    domain came with a weight. `names_per_address` and `private_spread` count measured addresses and private
+    issuers.
     """
 
-    profiles: Mapping[int, tuple[str, ...]]
-    units: Mapping[str, tuple[Tally, ...]]
+    facts: Mapping[str, Numbered]
+    tallies: Mapping[tuple[str, str], tuple[Tally, ...]]
     routing: Mapping[tuple[str | None, bool], Amount]
     weighted: bool
     names_per_address: Mapping[str, int]
@@ -65,36 +88,80 @@ class Counts:
 
 def read(connection: Connection, scan_id: int) -> Counts:
     """Count the scan; everything is empty for a scan that does not exist."""
-    with tables(connection, scan_id):
-        units = {name: _tallies(connection, statement()) for name, statement in TALLIES.items()}
-        units["domain"] = _tallies(connection, domain_tallies(scan_id))
-        profiles = {
-            row.profile: tuple(str(getattr(row, name)) for name in FACTS)
-            for row in connection.execute(distinct_profiles())
-        }
+    weighted = connection.execute(any_weight(scan_id)).first() is not None
+    with tables(connection, scan_id, weighted=weighted) as profiles:
+        families = _Families(profiles)
+        tallies: dict[tuple[str, str], tuple[Tally, ...]] = {}
+        for unit in (*UNITS, "endpoint", "domain"):
+            found = _sets(connection, scan_id, unit)
+            tallies |= {(unit, family): families.tallies(family, found) for family in FAMILIES}
         routing = {
             (row.routing, bool(row.has_set)): Amount(row.domains, row.weight or 0.0)
             for row in connection.execute(routing_amounts(scan_id))
         }
-        weighted = connection.execute(any_weight(scan_id)).first() is not None
         return Counts(
-            profiles=MappingProxyType(profiles),
-            units=MappingProxyType(units),
+            facts=families.facts,
+            tallies=MappingProxyType(tallies),
             routing=MappingProxyType(routing),
             weighted=weighted,
             names_per_address=_pairs(connection, names_per_address()),
-            private_spread=_pairs(connection, private_spread()),
+            private_spread=_pairs(connection, private_spread(scan_id)),
         )
 
 
-def _tallies(connection: Connection, statement: Select[*tuple[object, ...]]) -> tuple[Tally, ...]:
-    found: dict[tuple[int, ...], tuple[int, float]] = {}
-    for row in connection.execute(statement):
-        # Neither database promises the order inside the aggregate, so one set may come in several spellings.
-        profiles = tuple(sorted(int(number) for number in (row.signature or str(NO_ADDRESS)).split(",")))
-        count, weight = found.get(profiles, (0, 0.0))
-        found[profiles] = (count + int(row.units), weight + float(row.weight or 0.0))
-    return tuple(Tally(profiles, count, weight) for profiles, (count, weight) in sorted(found.items()))
+_Sets = Mapping[tuple[int, ...], Amount]
+"""Set of profiles -> units that have exactly these."""
+
+
+class _Families:
+    """The combinations of each family, numbered from 1, and which profile has which."""
+
+    def __init__(self, profiles: Mapping[int, Profile]) -> None:
+        self.facts: dict[str, dict[int, tuple[str, ...]]] = {}
+        self._numbers: dict[str, dict[int, int]] = {}
+        for family, names in FAMILIES.items():
+            places = [FACTS.index(name) for name in names]
+            found: dict[tuple[str, ...], int] = {}
+            own = {NO_ADDRESS: NO_ADDRESS, NOT_ENROLLED: NOT_ENROLLED} if family == REACH else {}
+            for number, profile in profiles.items():
+                if family == REACH or profile[0] == Status.MEASURED:
+                    key = tuple([profile[at] for at in places])
+                    own[number] = found.setdefault(key, len(found) + 1)
+            self.facts[family] = {number: key for key, number in found.items()}
+            self._numbers[family] = own
+
+    def tallies(self, family: str, sets: _Sets) -> tuple[Tally, ...]:
+        """The sets in terms of the family; units without any of its combinations drop out."""
+        numbers = self._numbers[family]
+        counts: dict[tuple[int, ...], int] = {}
+        weights: dict[tuple[int, ...], float] = {}
+        for profiles, amount in sets.items():
+            key = tuple(sorted({numbers[profile] for profile in profiles if profile in numbers}))
+            if key:
+                counts[key] = counts.get(key, 0) + amount.count
+                weights[key] = weights.get(key, 0.0) + amount.weight
+        return tuple(Tally(key, count, weights[key]) for key, count in sorted(counts.items()))
+
+
+def _sets(connection: Connection, scan_id: int, unit: str) -> _Sets:
+    """Every set of profiles that units of a kind have, with the units that have it."""
+    if unit == "endpoint":
+        return {(row.profile,): Amount(row.units) for row in connection.execute(endpoints_alike())}
+    alike, differing = (
+        (domains_alike(), domains_differing(scan_id))
+        if unit == "domain"
+        else (units_alike(unit), units_differing(unit))
+    )
+    found: dict[tuple[int, ...], Amount] = {
+        (row.low,): Amount(int(row.units), row.weight) for row in connection.execute(alike)
+    }
+    for _, members in groupby(connection.execute(differing), attrgetter("unit")):
+        rows = list(members)
+        key = tuple(sorted({row.profile for row in rows}))
+        count, weight = (rows[0].units, rows[0].weight) if unit == "domain" else (1, 0.0)
+        before = found.get(key)
+        found[key] = Amount(before.count + count, before.weight + weight) if before else Amount(count, weight)
+    return found
 
 
 def _pairs(connection: Connection, statement: Select[*tuple[object, ...]]) -> Mapping[str, int]:
@@ -104,70 +171,51 @@ def _pairs(connection: Connection, statement: Select[*tuple[object, ...]]) -> Ma
 # -------------------------------------------------------------------------------------------------- SELECTs
 
 
-def distinct_profiles() -> Select[*tuple[object, ...]]:
-    """Profile -> facts."""
-    return select(ENDPOINT.c.profile, *(ENDPOINT.c[name] for name in FACTS)).distinct()
+def endpoints_alike() -> Select[*tuple[object, ...]]:
+    """Profile -> endpoints."""
+    profile = MEMBER.c.profile
+    return select(profile, func.count().label("units")).where(MEMBER.c.address.is_not(None)).group_by(profile)
 
 
-def endpoint_tallies() -> Select[*tuple[object, ...]]:
-    """An endpoint has one profile."""
-    profile = ENDPOINT.c.profile
-    return select(
-        cast(profile, String).label("signature"), func.count().label("units"), literal(0.0).label("weight")
-    ).group_by(profile)
+def units_alike(unit: str) -> Select[*tuple[object, ...]]:
+    """Profile -> certificates, addresses, MX hosts or operators all of whose members have it."""
+    table = UNITS[unit]
+    amounts = (func.count().label("units"), literal(0.0).label("weight"))
+    return select(table.c.low, *amounts).where(table.c.low == table.c.high).group_by(table.c.low)
 
 
-def certificate_tallies() -> Select[*tuple[object, ...]]:
-    """End entity certificates by the measured endpoints that presented them."""
-    return _by_unit(ENDPOINT.c.certificate, ENDPOINT.c.profile, ENDPOINT.c.certificate.is_not(None))
-
-
-def address_tallies() -> Select[*tuple[object, ...]]:
-    """Addresses of endpoints."""
-    return _by_unit(ENDPOINT.c.address, ENDPOINT.c.profile)
-
-
-def mx_host_tallies() -> Select[*tuple[object, ...]]:
-    """MX hosts, also those without an address."""
-    return _by_unit(HOST.c.mx_host, HOST.c.profile)
-
-
-def operator_tallies() -> Select[*tuple[object, ...]]:
-    """Operators of MX hosts."""
-    return _by_unit(HOST.c.operator, HOST.c.profile)
-
-
-def domain_tallies(scan_id: int) -> Select[*tuple[object, ...]]:
-    """Domains with an MX set, by the endpoints of all its hosts."""
-    members = (
-        select(mx_set_host.c.mx_set.label("unit"), func.coalesce(HOST.c.profile, NO_ADDRESS).label("profile"))
-        .outerjoin(HOST, HOST.c.mx_host == mx_set_host.c.mx_host)
-        .where(mx_set_host.c.scan_id == scan_id)
+def units_differing(unit: str) -> Select[*tuple[object, ...]]:
+    """The other units with the profile of each member, in the order of units."""
+    table = UNITS[unit]
+    return (
+        select(table.c.unit, MEMBER.c.profile)
+        .join(MEMBER, MEMBER.c[unit] == table.c.unit)
+        .where(table.c.low != table.c.high)
         .distinct()
-        .subquery()
+        .order_by(table.c.unit)
     )
-    signed = _signatures(members)
+
+
+def domains_alike() -> Select[*tuple[object, ...]]:
+    """Profile -> domains all of whose endpoints have it, and their weight."""
+    amounts = (func.sum(DOMAINS.c.units).label("units"), func.sum(DOMAINS.c.weight).label("weight"))
+    return select(DOMAINS.c.low, *amounts).where(DOMAINS.c.low == DOMAINS.c.high).group_by(DOMAINS.c.low)
+
+
+def domains_differing(scan_id: int) -> Select[*tuple[object, ...]]:
+    """The other MX sets with their domains and the profile of each member, in the order of sets."""
     return (
         select(
-            signed.c.signature,
-            func.sum(SET.c.domains).label("units"),
-            func.sum(SET.c.weight).label("weight"),
+            DOMAINS.c.unit,
+            DOMAINS.c.units,
+            DOMAINS.c.weight,
+            func.coalesce(MEMBER.c.profile, NO_ADDRESS).label("profile"),
         )
-        .select_from(SET)
-        .outerjoin(signed, signed.c.unit == SET.c.mx_set)
-        .group_by(signed.c.signature)
+        .join(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == DOMAINS.c.unit))
+        .outerjoin(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
+        .where(DOMAINS.c.low != DOMAINS.c.high)
+        .order_by(DOMAINS.c.unit)
     )
-
-
-TALLIES: Mapping[str, Callable[[], Select[*tuple[object, ...]]]] = MappingProxyType(
-    {
-        "certificate": certificate_tallies,
-        "endpoint": endpoint_tallies,
-        "address": address_tallies,
-        "mx_host": mx_host_tallies,
-        "operator": operator_tallies,
-    }
-)
 
 
 def routing_amounts(scan_id: int) -> Select[*tuple[object, ...]]:
@@ -194,11 +242,11 @@ def names_per_address() -> Select[*tuple[object, ...]]:
     """Measured addresses: one name, or several with the same certificate, or with different ones."""
     per_address = (
         select(
-            func.count(distinct(ENDPOINT.c.mx_host)).label("names"),
-            func.count(distinct(ENDPOINT.c.certificate)).label("certificates"),
+            func.count(distinct(MEMBER.c.mx_host)).label("names"),
+            func.count(distinct(MEMBER.c.certificate)).label("certificates"),
         )
-        .where(ENDPOINT.c.certificate.is_not(None))
-        .group_by(ENDPOINT.c.address)
+        .where(MEMBER.c.certificate.is_not(None))
+        .group_by(MEMBER.c.address)
         .subquery()
     )
     kind = case(
@@ -209,18 +257,21 @@ def names_per_address() -> Select[*tuple[object, ...]]:
     return select(kind.label("name"), func.count().label("units")).group_by(kind)
 
 
-def private_spread() -> Select[*tuple[object, ...]]:
+def private_spread(scan_id: int) -> Select[*tuple[object, ...]]:
     """Private issuers by the number of operators that present their certificates.
 
     A self-signed certificate's issuer is its own key; a private CA is told by its name.
     """
-    own = ENDPOINT.c.hierarchy == Hierarchy.SELF_SIGNED
-    issuer = case((own, certificate.c.spki_sha256), else_=certificate.c.issuer)
+    own = classification.c.hierarchy == Hierarchy.SELF_SIGNED
     per_issuer = (
-        select(func.count(distinct(ENDPOINT.c.operator)).label("operators"))
-        .join(certificate, certificate.c.sha256 == ENDPOINT.c.certificate)
-        .where(or_(own, ENDPOINT.c.hierarchy == Hierarchy.PRIVATE))
-        .group_by(own, issuer)
+        select(func.count(distinct(MEMBER.c.operator)).label("operators"))
+        .join(
+            classification,
+            and_(classification.c.scan_id == scan_id, classification.c.sha256 == MEMBER.c.certificate),
+        )
+        .join(certificate, certificate.c.sha256 == MEMBER.c.certificate)
+        .where(or_(own, classification.c.hierarchy == Hierarchy.PRIVATE))
+        .group_by(own, case((own, certificate.c.spki_sha256), else_=certificate.c.issuer))
         .subquery()
     )
     band = _bucket(per_issuer.c.operators, SPREADS, SPREAD_MORE)
@@ -228,24 +279,6 @@ def private_spread() -> Select[*tuple[object, ...]]:
 
 
 # ---------------------------------------------------------------------------------------------------- pieces
-
-
-def _by_unit(
-    unit: ColumnElement[str], profile: ColumnElement[int], where: ColumnElement[bool] | None = None
-) -> Select[*tuple[object, ...]]:
-    members = select(unit.label("unit"), profile.label("profile")).distinct()
-    if where is not None:
-        members = members.where(where)
-    signed = _signatures(members.subquery())
-    return select(signed.c.signature, func.count().label("units"), literal(0.0).label("weight")).group_by(
-        signed.c.signature
-    )
-
-
-def _signatures(members: FromClause) -> Subquery:
-    """Unit -> its profiles as one text."""
-    numbers = func.aggregate_strings(cast(members.c.profile, String), ",")
-    return select(members.c.unit, numbers.label("signature")).group_by(members.c.unit).subquery()
 
 
 def _bucket(value: ColumnElement[int], ranges: Sequence[tuple[int, str]], rest: str) -> ColumnElement[str]:

@@ -1,15 +1,19 @@
-"""Gives each endpoint of a scan its profile: a small number for one combination of all the facts that are counted.
+"""Gives every endpoint of a scan one small number for all that is counted of it, in temporary tables.
 
-    set_sizes        mx_set -> how many domains have it, and their weight
-    operator_sizes   the ten largest operators
-    endpoint_facts   endpoint -> facts and profile
-    host_profiles    MX host -> the profiles of its endpoints
+    report_set       mx_set -> how many domains have it, and their weight
+    report_band      the ten largest operators
+    report_endpoint  endpoint -> all facts that are counted, as one text
+    report_profile   that text -> its number
+    report_member    endpoint -> its units and its number; a row too for each MX host without endpoints
+    report_UNIT      unit -> the lowest and the highest number of its members: equal where all are alike
 
-They are four SELECTs into temporary tables of the connection, from which `storage.counts` reads its tallies.
+Small numbers are grouped in little time; `storage.counts` does that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -21,7 +25,6 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
-    Text,
     and_,
     case,
     cast,
@@ -29,6 +32,8 @@ from sqlalchemy import (
     extract,
     func,
     insert,
+    literal,
+    null,
     select,
     text,
     union_all,
@@ -66,12 +71,17 @@ FACTS = (
     "validity",
     "operators",
 )
-"""What a profile says of an endpoint, as text; "" where it does not apply."""
+"""What is counted of an endpoint, as text; "" where it does not apply."""
+
+Profile = tuple[str, ...]
+"""One combination, in the order of `FACTS`."""
 
 NO_ADDRESS = 0
-"""The profile of an MX host that resolves to nothing."""
+"""The number of an MX host that resolves to nothing."""
 NOT_ENROLLED = -1
-"""The profile of an MX host with an address, but no endpoint yet: the scan was interrupted before."""
+"""The number of an MX host with an address, but no endpoint yet: the scan was interrupted before."""
+
+_SEPARATOR = "\x1f"
 
 UNCLASSIFIED = "unclassified"
 """Hierarchy, programs and CA owner of a certificate that no classification pass has seen."""
@@ -95,61 +105,70 @@ _HAS_OWNER = (
 
 _temporary = MetaData()
 
-ENDPOINT = Table(
+
+def _table(name: str, *columns: Column[Any]) -> Table:
+    keyed = any(column.primary_key for column in columns)
+    return Table(name, _temporary, *columns, prefixes=["TEMPORARY"], sqlite_with_rowid=not keyed)
+
+
+SET = _table(
+    "report_set", Column("mx_set", Name, primary_key=True), Column("domains", BigInteger), Column("weight", Float)
+)
+BAND = _table("report_band", Column("operator", Name, primary_key=True), Column("band", SmallInteger))
+ENDPOINT = _table(
     "report_endpoint",
-    _temporary,
     Column("mx_host", Name),
     Column("address", Name),
     Column("operator", Name),
     Column("certificate", Name),
-    Column("profile", Integer),
-    *(Column(name, Text) for name in FACTS),
-    prefixes=["TEMPORARY"],
+    Column("facts", Name),
 )
-HOST = Table(
-    "report_host",
-    _temporary,
-    Column("mx_host", Name, primary_key=True),
-    Column("profile", Integer, primary_key=True),
+PROFILE = _table("report_profile", Column("facts", Name, primary_key=True), Column("profile", Integer))
+MEMBER = _table(
+    "report_member",
+    Column("mx_host", Name, index=True),
+    Column("address", Name),
     Column("operator", Name),
-    prefixes=["TEMPORARY"],
-    sqlite_with_rowid=False,
+    Column("certificate", Name),
+    Column("profile", Integer),
 )
-SET = Table(
-    "report_set",
-    _temporary,
-    Column("mx_set", Name, primary_key=True),
-    Column("domains", BigInteger),
+UNITS: Mapping[str, Table] = MappingProxyType(
+    {
+        name: _table(
+            f"report_{name}",
+            Column("unit", Name, primary_key=True),
+            Column("low", Integer),
+            Column("high", Integer),
+        )
+        for name in ("certificate", "address", "mx_host", "operator")
+    }
+)
+DOMAINS = _table(
+    "report_domain",
+    Column("unit", Name, primary_key=True),
+    Column("units", BigInteger),
     Column("weight", Float),
-    prefixes=["TEMPORARY"],
-    sqlite_with_rowid=False,
-)
-BAND = Table(
-    "report_band",
-    _temporary,
-    Column("operator", Name, primary_key=True),
-    Column("band", SmallInteger),
-    prefixes=["TEMPORARY"],
-    sqlite_with_rowid=False,
+    Column("low", Integer),
+    Column("high", Integer),
 )
 
 
 @contextmanager
-def tables(connection: Connection, scan_id: int) -> Iterator[None]:
-    """The temporary tables, filled from one scan, for as long as the block lasts."""
+def tables(connection: Connection, scan_id: int, *, weighted: bool) -> Iterator[Mapping[int, Profile]]:
+    """The temporary tables, filled from one scan, for as long as the block lasts; gives the profiles."""
     _temporary.drop_all(connection)
     _temporary.create_all(connection)
     try:
-        _fill(connection, SET, set_sizes(scan_id))
-        ranked = [
-            {"operator": row[0], "band": rank}
-            for rank, row in enumerate(connection.execute(operator_sizes(scan_id)), 1)
-        ]
-        if ranked:
-            connection.execute(insert(BAND), ranked)
+        _fill(connection, SET, set_sizes(scan_id, weighted=weighted))
+        largest = connection.execute(operator_sizes(scan_id)).all()
+        _insert(connection, BAND, ({"operator": row[0], "band": rank} for rank, row in enumerate(largest, 1)))
         _fill(connection, ENDPOINT, endpoint_facts(scan_id))
-        _fill(connection, HOST, host_profiles(scan_id))
-        yield
+        profiles = _number(connection)
+        _fill(connection, MEMBER, members(scan_id))
+        for name, table in UNITS.items():
+            _fill(connection, table, unit_ends(name))
+        _fill(connection, DOMAINS, domain_ends(scan_id))
+        yield profiles
     finally:
         _temporary.drop_all(connection)
 
@@ -160,12 +179,92 @@ def _fill(connection: Connection, table: Table, rows: Select[*tuple[object, ...]
     connection.execute(text(f"ANALYZE {table.name}"))  # nothing else tells a planner about a temporary table
 
 
-def set_sizes(scan_id: int) -> Select[*tuple[object, ...]]:
+def _insert(connection: Connection, table: Table, rows: Iterable[dict[str, object]]) -> None:
+    values = list(rows)
+    if values:
+        connection.execute(insert(table), values)
+        connection.execute(text(f"ANALYZE {table.name}"))
+
+
+def _number(connection: Connection) -> Mapping[int, Profile]:
+    """Number the different texts from 1, and read them: texts that say the same get one number."""
+    found: dict[Profile, int] = {}
+    rows: list[dict[str, object]] = []
+    for (joined,) in connection.execute(select(ENDPOINT.c.facts).distinct().order_by(ENDPOINT.c.facts)):
+        profile = _profile(_Columns(*str(joined).split(_SEPARATOR)))
+        rows.append({"facts": joined, "profile": found.setdefault(profile, len(found) + 1)})
+    _insert(connection, PROFILE, rows)
+    return MappingProxyType({number: profile for profile, number in found.items()})
+
+
+class _Columns(NamedTuple):
+    """The columns behind `FACTS` as they were joined, "" for NULL."""
+
+    status: str
+    reason: str
+    stage: str
+    failure: str
+    client_auth: str
+    tls_version: str
+    software: str
+    eku: str
+    hierarchy: str
+    programs: str
+    ca_owner: str
+    key_type: str
+    key_bits: str
+    days: str
+    band: str
+
+
+def _profile(read: _Columns) -> Profile:
+    """What the columns of an endpoint say, only as far as it is true of its status."""
+    rank = _range(read.band, OPERATOR_BANDS, OPERATOR_REST, OPERATOR_REST)
+    if read.status == Status.MEASURED:
+        known = read.hierarchy or UNCLASSIFIED
+        return (
+            read.status,
+            "",
+            read.stage,
+            read.failure or "none",
+            read.client_auth,
+            read.tls_version or "unknown",
+            read.software or "unknown",
+            read.eku or UNCLASSIFIED,
+            known,
+            (read.programs or "none") if read.hierarchy else UNCLASSIFIED,
+            (read.ca_owner or "unknown") if known in _HAS_OWNER else known,
+            read.key_type or "unknown",
+            read.key_bits or "unknown",
+            _range(read.days, VALIDITY_DAYS, VALIDITY_LONGER, VALIDITY_UNKNOWN),
+            rank,
+        )
+    said = (
+        ("", read.stage, read.failure or "none")
+        if read.status
+        else (read.reason or Reason.INTERRUPTED.value, "", "")
+    )
+    return (read.status or Status.NOT_TESTED.value, *said, *[""] * (len(FACTS) - len(said) - 2), rank)
+
+
+def _range(number: str, ranges: Sequence[tuple[int, str]], more: str, unknown: str) -> str:
+    if not number:
+        return unknown
+    return next((name for last, name in ranges if int(number) <= last), more)
+
+
+# -------------------------------------------------------------------------------------------------- SELECTs
+
+
+def set_sizes(scan_id: int, *, weighted: bool) -> Select[*tuple[object, ...]]:
     """Each mx_set -> domains, weight."""
+    # The index on mx_set has no weights: with them a sort of all rows is cheaper than one look-up a row.
+    group = func.coalesce(domain.c.mx_set, "") if weighted else domain.c.mx_set
+    weight = func.coalesce(func.sum(domain.c.weight), 0.0) if weighted else literal(0.0)
     return (
-        select(domain.c.mx_set, func.count(), func.coalesce(func.sum(domain.c.weight), 0.0))
-        .where(domain.c.scan_id == scan_id, domain.c.mx_set.is_not(None))
-        .group_by(domain.c.mx_set)
+        select(group, func.count(), weight)
+        .where(domain.c.scan_id == scan_id, group.is_not(None), group != "")
+        .group_by(group)
     )
 
 
@@ -188,37 +287,41 @@ def operator_sizes(scan_id: int) -> Select[*tuple[object, ...]]:
     )
 
 
-def endpoint_facts(scan_id: int) -> Subquery:
-    """Every endpoint with the facts of the attempt that counts, and the number of their combination.
+def endpoint_facts(scan_id: int) -> Select[*tuple[object, ...]]:
+    """Every endpoint with the columns behind `FACTS` of the attempt that counts, as one text.
 
     An endpoint with an observation was tested, whatever became of a further attempt.
     """
-    tested = observation.c.status.is_not(None)
-    measured = observation.c.status == Status.MEASURED
-    facts: dict[str, ColumnElement[str]] = {
-        "status": func.coalesce(observation.c.status, Status.NOT_TESTED.value),
-        "reason": case((tested, ""), else_=func.coalesce(endpoint.c.reason, Reason.INTERRUPTED.value)),
-        "stage": func.coalesce(observation.c.stage, ""),
-        "failure": case((tested, func.coalesce(observation.c.failure, "none")), else_=""),
-        "client_auth": func.coalesce(observation.c.client_auth, ""),
-        "tls_version": _when(measured, func.coalesce(observation.c.tls_version, "unknown")),
-        "software": _when(measured, func.coalesce(observation.c.software, "unknown")),
-        "eku": _when(measured, func.coalesce(classification.c.eku_class, certificate.c.eku_class, UNCLASSIFIED)),
-        "hierarchy": _when(measured, func.coalesce(classification.c.hierarchy, UNCLASSIFIED)),
-        "programs": _when(measured, _programs()),
-        "ca_owner": _when(measured, _ca_owner()),
-        "key_type": _when(measured, func.coalesce(certificate.c.key_type, "unknown")),
-        "key_bits": _when(measured, func.coalesce(cast(certificate.c.key_bits, String), "unknown")),
-        "validity": _when(measured, _validity()),
-        "operators": _band(),
-    }
-    joined = (
+    length = extract("epoch", certificate.c.not_after) - extract("epoch", certificate.c.not_before)
+    # Both ends belong to the validity period (RFC 5280 section 4.1.2.5), and a day begun counts (TLS BR 1.6.1).
+    days = cast(length, BigInteger) // 86_400 + 1
+    columns: tuple[ColumnElement[Any], ...] = (
+        observation.c.status,
+        endpoint.c.reason,
+        observation.c.stage,
+        observation.c.failure,
+        observation.c.client_auth,
+        observation.c.tls_version,
+        func.replace(observation.c.software, _SEPARATOR, ""),
+        func.coalesce(classification.c.eku_class, certificate.c.eku_class),
+        classification.c.hierarchy,
+        classification.c.programs,
+        func.replace(classification.c.ca_owner, _SEPARATOR, ""),
+        certificate.c.key_type,
+        cast(certificate.c.key_bits, String),
+        cast(days, String),
+        cast(BAND.c.band, String),
+    )
+    joined: ColumnElement[str] = func.coalesce(columns[0], "")
+    for column in columns[1:]:
+        joined = joined + literal(_SEPARATOR) + func.coalesce(column, "")
+    return (
         select(
             endpoint.c.mx_host,
             endpoint.c.address,
-            func.coalesce(mx_host.c.operator, endpoint.c.mx_host).label("operator"),
-            case((measured, observation.c.certificate)).label("certificate"),
-            *(facts[name].label(name) for name in FACTS),
+            func.coalesce(mx_host.c.operator, endpoint.c.mx_host),
+            case((observation.c.status == Status.MEASURED, observation.c.certificate)),
+            joined,
         )
         .select_from(endpoint)
         .outerjoin(
@@ -239,60 +342,42 @@ def endpoint_facts(scan_id: int) -> Subquery:
             and_(classification.c.scan_id == scan_id, classification.c.sha256 == observation.c.certificate),
         )
         .where(endpoint.c.scan_id == scan_id)
-        .subquery()
     )
-    profile = func.dense_rank().over(order_by=[joined.c[name] for name in FACTS])
-    return select(
-        joined.c.mx_host,
-        joined.c.address,
-        joined.c.operator,
-        joined.c.certificate,
-        profile.label("profile"),
-        *(joined.c[name] for name in FACTS),
-    ).subquery()
 
 
-def host_profiles(scan_id: int) -> Subquery:
-    """Every MX host with the profiles of its endpoints, or the one that says why it has none."""
-    seen = select(ENDPOINT.c.mx_host, ENDPOINT.c.profile, ENDPOINT.c.operator).distinct()
+def members(scan_id: int) -> Subquery:
+    """Every endpoint with its units and number; MX hosts without endpoints with the number that says why."""
+    numbered = select(
+        ENDPOINT.c.mx_host, ENDPOINT.c.address, ENDPOINT.c.operator, ENDPOINT.c.certificate, PROFILE.c.profile
+    ).join(PROFILE, PROFILE.c.facts == ENDPOINT.c.facts)
     address = exists().where(mx_address.c.scan_id == scan_id, mx_address.c.mx_host == mx_host.c.mx_host)
     enrolled = exists().where(endpoint.c.scan_id == scan_id, endpoint.c.mx_host == mx_host.c.mx_host)
-    unseen = select(
-        mx_host.c.mx_host,
-        case((address, NOT_ENROLLED), else_=NO_ADDRESS).label("profile"),
-        mx_host.c.operator,
+    bare = select(
+        mx_host.c.mx_host, null(), mx_host.c.operator, null(), case((address, NOT_ENROLLED), else_=NO_ADDRESS)
     ).where(mx_host.c.scan_id == scan_id, ~enrolled)
-    return union_all(seen, unseen).subquery()
+    return union_all(numbered, bare).subquery()
 
 
-def _when(condition: ColumnElement[bool], value: ColumnElement[str]) -> ColumnElement[str]:
-    return case((condition, value), else_="")
-
-
-def _programs() -> ColumnElement[str]:
-    named = case((classification.c.programs == "", "none"), else_=classification.c.programs)
-    return func.coalesce(named, UNCLASSIFIED)
-
-
-def _ca_owner() -> ColumnElement[str]:
-    """The owner of a public CA; every other issuer only by its hierarchy."""
-    public = classification.c.hierarchy.in_([hierarchy.value for hierarchy in _HAS_OWNER])
-    return func.coalesce(
-        case((public, func.coalesce(classification.c.ca_owner, "unknown")), else_=classification.c.hierarchy),
-        UNCLASSIFIED,
+def unit_ends(name: str) -> Select[*tuple[object, ...]]:
+    """Unit -> lowest and highest number of its members."""
+    unit = MEMBER.c[name]
+    return (
+        select(unit, func.min(MEMBER.c.profile), func.max(MEMBER.c.profile)).where(unit.is_not(None)).group_by(unit)
     )
 
 
-def _validity() -> ColumnElement[str]:
-    """The validity period in days, in ranges. Both ends belong to it (RFC 5280 section 4.1.2.5)."""
-    seconds = extract("epoch", certificate.c.not_after) - extract("epoch", certificate.c.not_before)
-    ranges = [(seconds < days * 86_400, name) for days, name in VALIDITY_DAYS]
-    return case((seconds.is_(None), VALIDITY_UNKNOWN), *ranges, else_=VALIDITY_LONGER)
-
-
-def _band() -> ColumnElement[str]:
-    return case(
-        (BAND.c.band.is_(None), OPERATOR_REST),
-        *((BAND.c.band <= last, name) for last, name in OPERATOR_BANDS),
-        else_=OPERATOR_REST,
+def domain_ends(scan_id: int) -> Select[*tuple[object, ...]]:
+    """Each mx_set -> domains, weight, lowest and highest number of its hosts."""
+    host = UNITS["mx_host"]
+    return (
+        select(
+            SET.c.mx_set,
+            func.max(SET.c.domains),
+            func.max(SET.c.weight),
+            func.min(func.coalesce(host.c.low, NO_ADDRESS)),
+            func.max(func.coalesce(host.c.high, NO_ADDRESS)),
+        )
+        .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == SET.c.mx_set))
+        .outerjoin(host, host.c.unit == mx_set_host.c.mx_host)
+        .group_by(SET.c.mx_set)
     )
