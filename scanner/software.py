@@ -1,7 +1,7 @@
 """Which software answers, read from its greeting and EHLO by a table; `unknown` is honest, and frequent.
 
-Banners can be changed, so this says what a server claims to be. The table is `data/software.toml`: an id, and
-patterns for the greeting, the EHLO reply's first line, or keywords. The first entry that matches counts.
+Greetings can be changed, so this says what a server claims to be. The table is `data/software.toml`; its head says
+what an entry is made of. The name that a host gives itself is no claim, except for services known by their hosts.
 """
 
 import re
@@ -25,48 +25,67 @@ class Software:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """One row of the table: patterns for parts of what the server says, and its keywords. All must hold."""
+
     name: str
-    greeting: re.Pattern[str] | None
-    ehlo: re.Pattern[str] | None
+    patterns: tuple[tuple[str, re.Pattern[str]], ...]
     keywords: frozenset[str]
+    only: frozenset[str] | None
 
 
 @cache
-def _table() -> tuple[_Entry, ...]:
+def table() -> tuple[Entry, ...]:
+    """The entries of `data/software.toml` in order."""
     text = (resources.files("scanner") / "data" / "software.toml").read_text(encoding="utf-8")
     return tuple(
-        _Entry(
-            entry["name"],
-            re.compile(entry["greeting"], re.IGNORECASE) if "greeting" in entry else None,
-            re.compile(entry["ehlo"], re.IGNORECASE) if "ehlo" in entry else None,
-            frozenset(entry.get("keywords", ())),
+        Entry(
+            row["name"],
+            tuple(
+                (part, re.compile(row[part], re.IGNORECASE))
+                for part in ("domain", "greeting", "ehlo")
+                if part in row
+            ),
+            frozenset(row.get("keywords", ())),
+            frozenset(row["only"]) if "only" in row else None,
         )
-        for entry in tomllib.loads(text)["software"]
+        for row in tomllib.loads(text)["software"]
     )
 
 
 def recognise(greeting: str | None, ehlo: str | None = None, keywords: Sequence[str] = ()) -> Software:
-    """The software by its greeting, the first line of its EHLO reply, and its EHLO keywords."""
-    words = {keyword.split(" ")[0].upper() for keyword in keywords}
-    for entry in _table():
-        match = entry.greeting.search(greeting) if entry.greeting and greeting else None
-        said = entry.ehlo.search(ehlo) if entry.ehlo and ehlo else None
-        if (
-            (entry.greeting is None or match)
-            and (entry.ehlo is None or said)
-            and (not entry.keywords or entry.keywords <= words)
-        ):
-            return Software(entry.name, _version(match))
+    """The software by its greeting, the first line of its EHLO reply (both without the code), and EHLO keywords.
+
+    Keywords may have parameters. What a server did not get to say is None or empty.
+    """
+    domain, text = _domain_and_text(greeting)
+    said = {"domain": domain, "greeting": text, "ehlo": _domain_and_text(ehlo)[1]}
+    words = frozenset(keyword.split(" ", 1)[0].upper() for keyword in keywords)
+    for entry in table():
+        if not entry.keywords <= words or entry.only not in {None, words - {"STARTTLS"}}:
+            continue
+        version = None
+        for part, pattern in entry.patterns:
+            spoken = said[part]
+            match = pattern.search(spoken) if spoken is not None else None
+            if match is None:
+                break
+            version = version or match.groupdict().get("version")
+        else:
+            return Software(entry.name, version.rstrip(".") if version else None)
     return Software(UNKNOWN)
 
 
 def of_observation(observation: Observation) -> str | None:
-    """The software of an observation; None where there was no greeting to read."""
+    """The name of an observation's software; None where there was no greeting to read."""
     if observation.greeting is None:
         return None
     return recognise(observation.greeting, observation.ehlo_greeting, observation.ehlo_keywords).name
 
 
-def _version(match: re.Match[str] | None) -> str | None:
-    return match.groupdict().get("version") if match is not None else None
+def _domain_and_text(line: str | None) -> tuple[str | None, str | None]:
+    """`Domain [ SP text ]` (RFC 5321 sections 4.1.1.1 and 4.2) on one line; a first word without a dot is text."""
+    if line is None:
+        return None, None
+    domain, _, text = " ".join(line.split()).partition(" ")
+    return (domain, text) if "." in domain else ("", f"{domain} {text}".strip())
