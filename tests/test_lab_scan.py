@@ -156,7 +156,7 @@ def test_every_kind_of_host_is_in_the_lab():
 
 BAD = [
     (["scan"], None, "no domain"),
-    (["scan", "bad..name"], None, "bad label"),
+    (["scan", "bad_name.example"], None, "bad"),
     (["scan", "-f", "missing.txt"], None, "No such file"),
     (["scan", "-f", "-"], "", "empty"),
     (["scan", "-f", "-"], "\0\0\0\0", "not a text file"),
