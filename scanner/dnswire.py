@@ -1,213 +1,349 @@
-"""DNS messages for the few questions that a census asks (RFC 1035 section 4.1), built and read without waste.
+"""DNS messages for the few questions that a census asks (RFC 1035 section 4), built and read without waste.
 
-`build` makes a query; `read` reads the answer to it, or says that the message is not one. It reads the header, the
-question and the answer section, follows aliases there, and keeps MX, A, AAAA, TLSA and TXT. Everything is bounded:
-a compression pointer must point backwards (so a loop cannot be written), a name has at most 255 octets.
-dnspython is the judge of this reader in the tests.
+`question` checks a name and prepares it; `make_query` gives the message; `matches` says whether a message answers
+it; `read` reads that answer, or says that it is malformed. Three promises:
+
+- Strict: every record of every section must be well formed as far as it is looked at, and nothing may follow the
+  last. What dnspython, the judge in the tests, refuses is refused here, and what it reads comes out the same.
+- Bounded: a compression pointer points backwards, at most `MAX_POINTERS` in a row, and what it points at ends
+  before the name that points (so no loop can be written); a name has at most 255 octets; an alias chain at most
+  `MAX_ALIASES` names. A chain that is longer, or a loop, is an answer without records.
+- Lean: a name stays in wire form, lower case, while it is only compared. Most owner names are a pointer to the
+  question, which is never followed.
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
+from scanner.addresses import ipv4_text, ipv6_text
 from scanner.records import Answer, AnswerStatus
 
-TYPES = {"A": 1, "CNAME": 5, "MX": 15, "TXT": 16, "AAAA": 28, "TLSA": 52}
-RCODES = {
-    0: "NOERROR",
-    1: "FORMERR",
-    2: "SERVFAIL",
-    3: "NXDOMAIN",
-    4: "NOTIMP",
-    5: "REFUSED",
-    6: "YXDOMAIN",
-    7: "YXRRSET",
-    8: "NXRRSET",
-    9: "NOTAUTH",
-    10: "NOTZONE",
-}
+TYPES = MappingProxyType({"A": 1, "MX": 15, "TXT": 16, "AAAA": 28, "TLSA": 52})
+"""What can be asked."""
+
+RCODES = MappingProxyType(
+    {
+        0: "NOERROR",
+        1: "FORMERR",
+        2: "SERVFAIL",
+        3: "NXDOMAIN",
+        4: "NOTIMP",
+        5: "REFUSED",
+        6: "YXDOMAIN",
+        7: "YXRRSET",
+        8: "NXRRSET",
+        9: "NOTAUTH",
+        10: "NOTZONE",
+        11: "DSOTYPENI",
+        16: "BADVERS",
+        17: "BADKEY",
+        18: "BADTIME",
+        19: "BADMODE",
+        20: "BADNAME",
+        21: "BADALG",
+        22: "BADTRUNC",
+        23: "BADCOOKIE",
+    }
+)
 PAYLOAD = 1232
 """The UDP size offered by EDNS0 (RFC 6891): what crosses the Internet without fragments."""
 
 MAX_ALIASES = 16
-MAX_RECORDS = 4096
+MAX_POINTERS = 16
+MAX_NAME = 255
 
 _HEADER = struct.Struct("!6H")
 _RECORD = struct.Struct("!HHIH")
-_OPT = b"\x00" + struct.pack("!HHIH", 41, PAYLOAD, 0, 0)
-_RD, _AD = 0x0100, 0x0020
-_CNAME = 5
-_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_*/")
+_IN, _CNAME, _DNAME, _OPT, _TSIG = 1, 5, 39, 41, 250
+_QR, _TC, _RD, _AD = 0x8000, 0x0200, 0x0100, 0x0020
+_QR_AND_OPCODE = 0xF800
+_QUERY_TAIL = b"\0" + _RECORD.pack(_OPT, PAYLOAD, 0, 0)  # the root, OPT: version 0, no flags, no options
+_WITHOUT_QUESTION = frozenset({1, 2, 4, 5})
+"""The rcodes of a server that may have understood so little that it echoes no question."""
+
+_TO_QUESTION = b"\xc0\x0c"
+"""A pointer to offset 12. `matches` saw the name there, and with the question left out there are no answers."""
+
+_PLAIN = bytes(byte for byte in range(0x21, 0x7F) if byte not in b'"().;\\@$')
 
 
-class BadMessage(ValueError):  # the message is malformed, and that is all there is to say
-    """Bytes that are no DNS message."""
+class Malformed(ValueError):  # the message is malformed, and that is all there is to say
+    """A message that claims to answer and cannot be read; the text says where it broke."""
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A question on its way: what to compare an answer with."""
+class Question:
+    """A question ready to be sent: `wire` is QNAME in lower case, QTYPE and QCLASS; `query` all but the ID."""
 
-    number: int
     name: str
-    kind: int
-    question: bytes
+    rdtype: str
+    wire: bytes
+    query: bytes
 
 
-def make_query(number: int, name: str, kind: str) -> Query:
-    """The query for a name in A-labels without a final dot. Raises ValueError where it cannot be a name."""
-    labels = name.encode("ascii").split(b".") if name else []
-    if any(not 0 < len(label) < 64 for label in labels) or len(name) > 253:
+def question(name: str, rdtype: str) -> Question:
+    """Prepare a question; `name` without a final dot, the root is "", `rdtype` one of `TYPES`.
+
+    Raises ValueError where the name cannot be one (bad label length, more than 255 octets, not ASCII) or the type
+    is not known here.
+    """
+    if rdtype not in TYPES:
+        raise ValueError(f"{rdtype!r} is no type that is asked here")
+    lower = name.lower()
+    labels = lower.encode("ascii").split(b".") if name else []
+    qname = b"".join([bytes((len(label),)) + label for label in labels if len(label) < 64]) + b"\0"
+    if len(qname) != len(name) + 2 - (not name) or b"" in labels or len(qname) > MAX_NAME:
         raise ValueError(f"{name!r} is no domain name")
-    wire = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
-    return Query(number, name, TYPES[kind], wire + struct.pack("!HH", TYPES[kind], 1))
+    wire = qname + struct.pack("!HH", TYPES[rdtype], _IN)
+    # AD in a query asks for the AD bit of the answer (RFC 6840 section 5.7).
+    head = _HEADER.pack(0, _RD | _AD, 1, 0, 0, 1)[2:]
+    return Question(lower, rdtype, wire, head + wire + _QUERY_TAIL)
 
 
-def to_wire(query: Query) -> bytes:
-    """The message: recursion desired, and AD set, which asks for the AD bit back (RFC 6840 section 5.7)."""
-    return _HEADER.pack(query.number, _RD | _AD, 1, 0, 0, 1) + query.question + _OPT
+def make_query(ident: int, asked: Question) -> bytes:
+    """The message that asks, with EDNS0 and recursion desired."""
+    return ident.to_bytes(2, "big") + asked.query
 
 
-def number_of(message: bytes) -> int | None:
-    """The ID of a message that is long enough to be one."""
-    return int.from_bytes(message[:2], "big") if len(message) >= 12 else None
+def ident_of(message: bytes) -> int:
+    """The ID of a message; -1 where there is no room for a header."""
+    return message[0] << 8 | message[1] if len(message) >= _HEADER.size else -1
 
 
-def answers(query: Query, message: bytes) -> bool:
-    """Whether a message claims to answer the query: same ID, a response, the question echoed."""
-    if len(message) < 12 + len(query.question) or not message[2] & 0x80:
+def matches(asked: Question, message: bytes) -> bool:
+    """Whether a message (with a header) is a response that echoes the question; its ID is the caller's to compare.
+
+    A server that reports an error may leave the question out (as old servers do with FORMERR).
+    """
+    _, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
+    if flags & _QR_AND_OPCODE != _QR:
         return False
-    echoed = message[12 : 12 + len(query.question)]
-    return (
-        message[:2] == query.number.to_bytes(2, "big")
-        and message[4:6] == b"\0\x01"
-        and message[2] & 0x78 == 0
-        and echoed.lower() == query.question.lower()
-    )
+    if questions == 1:
+        return message[12 : 12 + len(asked.wire)].lower() == asked.wire
+    return questions == 0 and answers == 0 and flags & 15 in _WITHOUT_QUESTION
 
 
 def is_truncated(message: bytes) -> bool:
-    """Whether the TC bit is set: ask again over TCP."""
-    return bool(message[2] & 0x02)
+    """Whether the TC bit is set: ask again over TCP (RFC 7766)."""
+    return bool(message[2] & (_TC >> 8))
 
 
-def read(query: Query, message: bytes) -> Answer:
-    """The answer in a message that `answers` the query. Raises `BadMessage`."""
-    _, flags, _, count, _, _ = _HEADER.unpack_from(message)
-    rcode = RCODES.get(flags & 15, f"RCODE{flags & 15}")
-    authenticated = bool(flags & _AD)
-    if rcode not in {"NOERROR", "NXDOMAIN"}:
-        return Answer(AnswerStatus.FAILED, rcode, authenticated, query.name)
+def read(asked: Question, message: bytes) -> Answer:
+    """The answer in a message that `matches` the question. Raises `Malformed`, and nothing else."""
     try:
-        aliases, found = _records(query, message, min(count, MAX_RECORDS))
-    except (IndexError, struct.error) as error:
-        raise BadMessage("it ends in the middle") from error
-    name = _follow(query.name.lower(), aliases)
-    data = tuple(found.get(name, ()))
-    if rcode == "NXDOMAIN":
-        return Answer(AnswerStatus.NXDOMAIN, rcode, authenticated, name)
-    return Answer(AnswerStatus.OK if data else AnswerStatus.NODATA, rcode, authenticated, name, data)
+        return _read(asked, message)
+    except (struct.error, IndexError) as error:
+        raise Malformed("it ends in the middle") from error
 
 
-def _records(query: Query, message: bytes, count: int) -> tuple[dict[str, str], dict[str, list[object]]]:
-    """Aliases and records of the kind asked for, by owner, from the answer section."""
-    aliases: dict[str, str] = {}
-    found: dict[str, list[object]] = {}
-    at = 12 + len(query.question)
+def _read(asked: Question, message: bytes) -> Answer:
+    _, flags, questions, count, authorities, additionals = _HEADER.unpack_from(message)
+    at = _HEADER.size + (len(asked.wire) if questions else 0)
+    at, found, aliases, subtrees = _answers(asked, message, at, count)
+    rcode = flags & 15
+    if authorities or additionals:
+        at, extended = _rest(message, at, authorities, additionals)
+        rcode |= extended
+    if at != len(message):
+        raise Malformed("something follows the last record")
+    qname = asked.wire[:-4]
+    name = _end_of_aliases(qname, found, aliases, subtrees) if aliases or subtrees else qname
+    canonical = asked.name if name is qname else _text(name)
+    authenticated = bool(flags & _AD)
+    mnemonic = RCODES.get(rcode) or f"RCODE{rcode}"
+    if rcode == 0:
+        data = tuple(dict.fromkeys(found.get(name, ())))  # a set holds a record once (RFC 2181 section 5)
+        status = AnswerStatus.OK if data else AnswerStatus.NODATA
+        return Answer(status, mnemonic, authenticated, canonical, data)
+    status = AnswerStatus.NXDOMAIN if rcode == 3 else AnswerStatus.FAILED
+    return Answer(status, mnemonic, authenticated, canonical)
+
+
+# ------------------------------------------------------------------------------------------------------- sections
+
+_Found = dict[bytes, list[object]]
+_Aliases = dict[bytes, bytes]
+
+
+def _answers(asked: Question, message: bytes, at: int, count: int) -> tuple[int, _Found, _Aliases, _Aliases]:
+    """The answer section: (where it ends, records of the type by owner, CNAME targets, DNAME targets)."""
+    qname, wanted, parse = asked.wire[:-4], TYPES[asked.rdtype], _PARSERS[asked.rdtype]
+    found: _Found = {}
+    aliases: _Aliases = {}
+    subtrees: _Aliases = {}
+    size = len(message)
     for _ in range(count):
-        owner, at = _name(message, at)
-        kind, kind_class, _, length = _RECORD.unpack_from(message, at)
-        at += _RECORD.size
+        if message[at : at + 2] == _TO_QUESTION:
+            owner = qname
+            at += 2
+        else:
+            owner, at = _name(message, at, size)
+        rdtype, rdclass, _, length = _RECORD.unpack_from(message, at)
+        at += 10
         end = at + length
-        if end > len(message):
-            raise BadMessage("a record ends beyond the message")
-        if kind_class == 1:
-            if kind == query.kind:
-                found.setdefault(owner.lower(), []).append(_data(message, kind, at, end))
-            elif kind == _CNAME:
-                aliases.setdefault(owner.lower(), _name(message, at)[0].lower())
+        if end > size:
+            raise Malformed("a record ends beyond the message")
+        if rdclass == _IN:
+            if rdtype == wanted:
+                found.setdefault(owner, []).append(parse(message, at, end))
+            elif rdtype == _CNAME:
+                aliases[owner] = _name_only(message, at, end)
+            elif rdtype == _DNAME:
+                subtrees[owner] = _name_only(message, at, end, pointers=0)  # RFC 6672 section 2.5
+        if rdtype in (_OPT, _TSIG):
+            raise Malformed("OPT or TSIG in the answer section")
         at = end
-    return aliases, found
+    return at, found, aliases, subtrees
 
 
-def _follow(name: str, aliases: dict[str, str]) -> str:
-    """The name at the end of the alias chain; a loop or an endless chain ends somewhere, without records."""
+def _rest(message: bytes, at: int, authorities: int, additionals: int) -> tuple[int, int]:
+    """Walk the authority and additional sections: (where they end, upper bits of the rcode from OPT)."""
+    extended = None
+    size = len(message)
+    for position in range(authorities + additionals):
+        owner, at = _name(message, at, size)
+        rdtype, _, ttl, length = _RECORD.unpack_from(message, at)
+        at += 10 + length
+        if at > size:
+            raise Malformed("a record ends beyond the message")
+        if rdtype == _OPT:
+            if position < authorities or extended is not None or owner != b"\0":
+                raise Malformed("OPT where it must not be")  # RFC 6891 section 6.1.1
+            extended = ttl >> 20 & 0xFF0
+        elif rdtype == _TSIG:
+            raise Malformed("signed, and nobody asked for that")
+    return at, extended or 0
+
+
+def _end_of_aliases(name: bytes, found: _Found, aliases: _Aliases, subtrees: _Aliases) -> bytes:
+    """Follow CNAME (RFC 1034 section 3.6.2) and DNAME (RFC 6672) within the answer section."""
     for _ in range(MAX_ALIASES):
-        if name not in aliases:
-            break
-        name = aliases[name]
+        if name in found:
+            return name
+        target = aliases.get(name) or _substituted(name, subtrees)
+        if target is None:
+            return name
+        name = target
+    found.pop(name, None)  # the chain is too long to believe what stands at its end
     return name
 
 
-def _data(message: bytes, kind: int, at: int, end: int) -> object:
-    """One record's data in the form of `records.Answer`."""
-    if kind == TYPES["MX"]:
-        exchange, after = _name(message, at + 2)
-        if after != end:
-            raise BadMessage("an MX record of the wrong length")
-        return int.from_bytes(message[at : at + 2], "big"), exchange.lower()
-    if kind == TYPES["A"]:
-        _expect(end - at == 4)
-        return str(IPv4Address(message[at:end]))
-    if kind == TYPES["AAAA"]:
-        _expect(end - at == 16)
-        return str(IPv6Address(message[at:end]))
-    if kind == TYPES["TLSA"]:
-        _expect(end - at > 3)
-        return message[at], message[at + 1], message[at + 2], message[at + 3 : end]
-    return _strings(message, at, end)
+def _substituted(name: bytes, subtrees: _Aliases) -> bytes | None:
+    """The name with the closest DNAME's owner replaced by its target; None without one, or if it gets too long."""
+    at = 0
+    while subtrees and name[at]:
+        at += name[at] + 1
+        target = subtrees.get(name[at:])
+        if target is not None:
+            return name[:at] + target if at + len(target) <= MAX_NAME else None
+    return None
 
 
-def _strings(message: bytes, at: int, end: int) -> bytes:
-    """TXT: its character-strings joined (RFC 7208 section 3.3, RFC 8461 section 3.1)."""
-    _expect(at < end)
-    parts = []
+# --------------------------------------------------------------------------------------------------- record data
+
+
+def _a(message: bytes, at: int, end: int) -> str:
+    if end - at != 4:
+        raise Malformed("an A record that is not 4 octets long")
+    return ipv4_text(message[at:end])
+
+
+def _aaaa(message: bytes, at: int, end: int) -> str:
+    if end - at != 16:
+        raise Malformed("an AAAA record that is not 16 octets long")
+    return ipv6_text(message[at:end])
+
+
+def _mx(message: bytes, at: int, end: int) -> tuple[int, str]:
+    if end - at < 3:
+        raise Malformed("an MX record without an exchange")
+    return message[at] << 8 | message[at + 1], _text(_name_only(message, at + 2, end))
+
+
+def _tlsa(message: bytes, at: int, end: int) -> tuple[int, int, int, bytes]:
+    if end - at < 3:
+        raise Malformed("a TLSA record of less than 3 octets")
+    return message[at], message[at + 1], message[at + 2], message[at + 3 : end]
+
+
+def _txt(message: bytes, at: int, end: int) -> bytes:
+    """The strings of one record are one text (RFC 7208 section 3.3, RFC 8461 section 3.1)."""
+    if at == end:
+        raise Malformed("a TXT record without a string")
+    strings = []
     while at < end:
-        length = message[at]
-        _expect(at + 1 + length <= end)
-        parts.append(message[at + 1 : at + 1 + length])
-        at += 1 + length
-    return b"".join(parts)
+        begin = at + 1
+        at = begin + message[at]
+        strings.append(message[begin:at])
+    if at != end:
+        raise Malformed("a string ends beyond its TXT record")
+    return b"".join(strings)
 
 
-def _name(message: bytes, at: int) -> tuple[str, int]:
-    """A name and where it ends. Octets that are no host name's come out escaped, as in a master file."""
-    labels: list[str] = []
-    length, after, lowest = 0, None, at
+_PARSERS: dict[str, Callable[[bytes, int, int], object]] = {
+    "A": _a,
+    "AAAA": _aaaa,
+    "MX": _mx,
+    "TLSA": _tlsa,
+    "TXT": _txt,
+}
+
+# --------------------------------------------------------------------------------------------------------- names
+
+
+def _name_only(message: bytes, at: int, end: int, pointers: int = MAX_POINTERS) -> bytes:
+    """The name that fills a record's data up to `end`."""
+    name, after = _name(message, at, end, pointers)
+    if after != end:
+        raise Malformed("a name that does not fill its record")
+    return name
+
+
+def _name(message: bytes, at: int, end: int, pointers: int = MAX_POINTERS) -> tuple[bytes, int]:
+    """(name in wire form, lower case, without pointers; where it ends). It may not reach `end` or beyond."""
+    labels: list[bytes] = []
+    length, start, after = 1, at, 0
     while True:
+        if at >= end:
+            raise Malformed("a name that does not end")
         size = message[at]
+        if size == 0:
+            # Length octets are below 64, so lower() cannot touch them.
+            return b"".join(labels).lower() + b"\0", after or at + 1
         if size < 64:
-            at += 1
-            if size == 0:
-                return ".".join(labels), at if after is None else after
-            label = message[at : at + size]
+            begin, at = at, at + size + 1
             length += size + 1
-            if len(label) != size or length > 254:
-                raise BadMessage("a broken name")
-            labels.append(_label(label))
-            at += size
-        elif size >= 192:
-            target = (size & 63) << 8 | message[at + 1]
-            if target >= lowest:
-                raise BadMessage("a compression pointer that does not point back")
-            after = at + 2 if after is None else after
-            at = lowest = target
+            if at > end or length > MAX_NAME:
+                raise Malformed("a name that is too long")
+            labels.append(message[begin:at])
+        elif size < 192:
+            raise Malformed("a label of an unknown kind")
         else:
-            raise BadMessage("a label of an unknown kind")
+            target = (size & 63) << 8 | message[at + 1]
+            if at + 2 > end or target >= start or not pointers:
+                raise Malformed("a compression pointer that is not allowed")
+            pointers -= 1
+            after = after or at + 2
+            # What a pointer leads to ends before the name that points, so that no part is read twice.
+            end, at, start = start, target, target
 
 
-def _label(label: bytes) -> str:
-    if _PLAIN.issuperset(label):
-        return label.decode("ascii")
-    return "".join(_character(byte) for byte in label)
+def _text(name: bytes) -> str:
+    """A name in text, no final dot; octets that need it are escaped as in a master file, as dnspython does."""
+    labels = []
+    at = 0
+    while name[at]:
+        begin, at = at + 1, at + name[at] + 1
+        label = name[begin:at]
+        # Deleting all plain octets leaves those that need escaping.
+        plain = not label.translate(None, _PLAIN)
+        labels.append(label.decode("ascii") if plain else "".join(map(_escaped, label)))
+    return ".".join(labels)
 
 
-def _character(byte: int) -> str:
-    if byte in b'"().;\\@$':
-        return f"\\{byte:c}"
-    return chr(byte) if 0x20 < byte < 0x7F else f"\\{byte:03d}"
-
-
-def _expect(condition: bool) -> None:  # what it takes is a condition
-    if not condition:
-        raise BadMessage("record data of the wrong length")
+def _escaped(byte: int) -> str:
+    if byte in _PLAIN:
+        return chr(byte)
+    return f"\\{byte:c}" if 0x20 < byte < 0x7F else f"\\{byte:03d}"

@@ -24,7 +24,7 @@ _NUMERIC = re.compile(r"[0-9a-fA-F:.]*[:.][0-9a-fA-F:.]*(/.*)?|.*/.*")
 """What may be an address or a network; a few short names look like it too."""
 
 
-class BadExclusion(ValueError):  # noqa: N818  # the message is what a person reads
+class BadExclusion(ValueError):  # the message is what a person reads
     """An opt-out that cannot be read, and so must not be ignored; the message names the line."""
 
 
@@ -147,9 +147,8 @@ def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
         if "/" in entry:
             raise ValueError(f"{entry[:100]!r} is no network") from None
         return None
-    first = embedded_ipv4(network.network_address)
-    if first is not None and isinstance(network.network_address, ipaddress.IPv6Address):
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         mapped = network.network_address.ipv4_mapped
-        if mapped is not None and network.prefixlen >= 96:
+        if mapped is not None:
             return ipaddress.IPv4Network((int(mapped), network.prefixlen - 96))
     return network

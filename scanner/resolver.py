@@ -1,13 +1,16 @@
-"""The DNS edge: questions out over a few shared UDP sockets, answers in, nothing that a server does raises.
+"""The DNS edge: questions in, an `Answer` each; nothing that a server does raises.
 
-Every socket is connected to one recursive resolver, so the kernel drops what others send; a message counts only if
-its random ID belongs to a question on its way and it echoes that question. A truncated answer is asked for again
-over TCP (RFC 7766). A question without an answer goes to the next resolver; SERVFAIL and its like go there once. A
-lookup is a small object moved by callbacks, without a task of its own: a census asks hundreds of millions of them.
+A truncated answer is asked for again over TCP (RFC 7766). A question without an answer goes to the next server, as
+often as `tries` allows; one that a server failed to answer (SERVFAIL, REFUSED ...) goes to the next server once. A
+message that is malformed ends a try; one that answers something else is ignored. The IDs of earlier tries stay
+valid until the question is done, so that a slow server is heard after all.
+
+A census asks hundreds of millions of questions, so one is a small object moved by callbacks, without a task or a
+timer of its own: all tries take equally long, and the oldest is the next to expire. The same question is on its way
+once, however many ask it, and what addresses a host has is remembered for a while.
 """
 
 import asyncio
-import random
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from types import TracebackType
@@ -16,245 +19,312 @@ from typing import Self
 import dns.resolver
 
 from scanner import dnswire
+from scanner.dnsserver import NoResolver, Pending, Server
 from scanner.records import Answer, AnswerStatus
 
-CACHED = 50_000
-"""Addresses remembered: an MX host of a million domains is asked for once."""
+REMEMBERED = frozenset({"A", "AAAA", "TLSA"})
+"""Types asked for MX hosts, which serve many domains; MX and TXT, asked once a domain, would fill the cache."""
 
-TCP_BYTES = 65_535
-NO_ANSWER = Answer(AnswerStatus.NO_ANSWER, None)
+KEPT_SECONDS = 3600.0
+KEPT_FAILED_SECONDS = 60.0
+"""How long an answer is remembered; a failure too, or a dead name server would be waited for again and again."""
 
+RETRY_PAUSE = 0.2
+"""Seconds before a server that cannot be reached is asked again."""
 
-class NoResolver(ValueError):  # the message is what a person reads
-    """There is no resolver to ask; the message is one line."""
+SILENT_TRIES = 10
+"""After so many tries in a row without an answer, other servers are asked first."""
+
+IDENTS = 16_384
+"""Questions on one socket at most: IDs must stay hard to guess, and easy to find."""
+
+_NO_ANSWER = Answer(AnswerStatus.NO_ANSWER, None)
+_UNNAMED = "the system names no DNS resolver: give one with --resolver"
 
 
 def servers_from_system() -> list[tuple[str, int]]:
-    """The resolvers of this machine's configuration. Raises `NoResolver`."""
+    """(address, port) of the resolvers that the system is configured with. Raises `NoResolver`."""
     try:
         found = dns.resolver.Resolver()
     except dns.resolver.NoResolverConfiguration:
-        raise NoResolver("the system names no DNS resolver: give one with --resolver") from None
-    servers = [(str(server), found.port) for server in found.nameservers]
+        raise NoResolver(_UNNAMED) from None
+    servers = [(server, found.port) for server in found.nameservers if isinstance(server, str)]
     if not servers:
-        raise NoResolver("the system names no DNS resolver: give one with --resolver")
+        raise NoResolver(_UNNAMED)
     return servers
 
 
-class _Lookup:
-    """One question until its future is done."""
+class _Batch:
+    """The questions of one `query_many`: their answers, and a future for the last of them."""
 
-    __slots__ = ("channel", "failed", "future", "key", "query", "timer", "tried")
+    __slots__ = ("answers", "done", "left")
 
-    def __init__(self, key: tuple[str, str], future: asyncio.Future[Answer]) -> None:
+    def __init__(self, size: int, done: asyncio.Future[None]) -> None:
+        self.answers: list[Answer] = [_NO_ANSWER] * size
+        self.left = size
+        self.done = done
+
+    def put(self, index: int, answer: Answer) -> None:
+        self.answers[index] = answer
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+
+class _Lookup(Pending):
+    """One question until it is done. `server` was asked last, `failed` is a failure that another may mend."""
+
+    __slots__ = ("done", "failed", "in_tcp", "key", "server", "tries", "waiters")
+
+    def __init__(self, key: tuple[str, str], asked: dnswire.Question) -> None:
+        super().__init__(asked)
         self.key = key
-        self.future = future
-        self.tried = 0
+        self.waiters: list[tuple[_Batch, int]] = []
+        self.server: Server[_Lookup] | None = None
+        self.tries = 0
         self.failed: Answer | None = None
-        self.query: dnswire.Query | None = None
-        self.channel: _Channel | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.in_tcp = self.done = False
 
 
-class _Channel(asyncio.DatagramProtocol):
-    """One socket to one resolver, and the lookups that wait on it by ID."""
+class _Memory:
+    """Answers about MX hosts, the ones used last, each for its time."""
 
-    def __init__(self, resolver: "Resolver", server: tuple[str, int]) -> None:
-        self.server = server
-        self.waiting: dict[int, _Lookup] = {}
-        self.transport: asyncio.DatagramTransport | None = None
-        self._resolver = resolver
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._answers: OrderedDict[tuple[str, str], tuple[Answer, float]] = OrderedDict()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # what create_datagram_endpoint makes
+    def get(self, key: tuple[str, str], now: float) -> Answer | None:
+        found = self._answers.get(key)
+        if found is None or found[1] <= now:
+            return None
+        self._answers.move_to_end(key)
+        return found[0]
 
-    def datagram_received(self, data: bytes, _addr: object) -> None:
-        number = dnswire.number_of(data)
-        lookup = self.waiting.get(number) if number is not None else None
-        if lookup is not None and lookup.query is not None and dnswire.answers(lookup.query, data):
-            self._resolver.received(lookup, data)
-
-    def error_received(self, _exc: Exception) -> None:
-        """Nobody listens there: every question on this socket goes to the next resolver now."""
-        for lookup in list(self.waiting.values()):
-            self._resolver.unanswered(lookup)
+    def put(self, key: tuple[str, str], answer: Answer, now: float) -> None:
+        if key[1] not in REMEMBERED:
+            return
+        failed = answer.status in (AnswerStatus.FAILED, AnswerStatus.NO_ANSWER)
+        self._answers[key] = answer, now + (KEPT_FAILED_SECONDS if failed else KEPT_SECONDS)
+        self._answers.move_to_end(key)
+        if len(self._answers) > self._size:
+            self._answers.popitem(last=False)
 
 
 class Resolver:
-    """Asks recursive resolvers. An async context manager; `seconds` bounds each try."""
+    """Asks recursive resolvers; an async context manager, bound to the event loop that enters it.
+
+    `servers` are (address, port), IPv4 or IPv6, the first preferred. `timeout` is the seconds that one try may
+    take, `tries` how often a question is sent at most, `in_flight` how many are on their way at once (others wait),
+    `sockets` how many there are to each server, each on a port of its own (RFC 5452 section 9.2), and `remembered`
+    how many answers about MX hosts are kept. Raises `NoResolver` on entering where a server is no address.
+    """
 
     def __init__(
         self,
         servers: Sequence[tuple[str, int]],
         *,
-        seconds: float = 5.0,
+        timeout: float = 5.0,
         tries: int = 3,
         in_flight: int = 500,
         sockets: int = 4,
+        remembered: int = 50_000,
     ) -> None:
-        self._servers = list(servers)
-        self._seconds = seconds
-        self._tries = tries
-        self._free = in_flight
-        self._sockets = sockets
-        self._channels: list[list[_Channel]] = []
-        self._asked: dict[tuple[str, str], asyncio.Future[Answer]] = {}
+        if not servers:
+            raise NoResolver("no DNS resolver to ask")
+        self._servers = [
+            Server[_Lookup](index, host, port, self._heard, self._broken)
+            for index, (host, port) in enumerate(servers)
+        ]
+        self._timeout, self._tries, self._sockets = timeout, tries, sockets
+        self._free = min(in_flight, IDENTS * sockets)
+        self._memory = _Memory(remembered)
+        self._asked: dict[tuple[str, str], _Lookup] = {}
         self._queue: deque[_Lookup] = deque()
-        self._cache: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+        self._deadlines: OrderedDict[_Lookup, float] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._random = random.SystemRandom()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        for server in self._servers:
-            channels = []
-            for _ in range(self._sockets):
-                channel = _Channel(self, server)
-                await loop.create_datagram_endpoint(lambda channel=channel: channel, remote_addr=server)  # type: ignore[misc]
-                channels.append(channel)
-            self._channels.append(channels)
+        self._loop = asyncio.get_running_loop()
+        try:
+            for server in self._servers:
+                server.open(self._sockets)
+        except BaseException:
+            self._close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close all sockets; whoever still waits for an answer is cancelled."""
+        self._close()
         for task in self._tasks:
             task.cancel()
-        for channels in self._channels:
-            for channel in channels:
-                for lookup in list(channel.waiting.values()):
-                    self._forget(lookup)
-                if channel.transport is not None:
-                    channel.transport.close()
-        for future in self._asked.values():
-            future.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def query(self, name: str, kind: str) -> Answer:
-        """The answer to one question; `kind` is `MX`, `A`, `AAAA`, `TLSA` or `TXT`."""
-        return await self._ask((name, kind))
+    @property
+    def datagrams(self) -> tuple[int, int]:
+        """How many were sent to servers, and how many came that answered nothing on its way."""
+        return sum(server.sent for server in self._servers), sum(server.ignored for server in self._servers)
+
+    async def query(self, name: str, rdtype: str) -> Answer:
+        """The answer to one question; see `query_many`."""
+        (answer,) = await self.query_many([(name, rdtype)])
+        return answer
 
     async def query_many(self, questions: Sequence[tuple[str, str]]) -> Sequence[Answer]:
-        """The answers to questions that are asked at once, in their order."""
-        return [await future for future in [self._ask(question) for question in questions]]
+        """The answers to (name, type) questions, in their order; all are on their way at once.
 
-    def _ask(self, key: tuple[str, str]) -> asyncio.Future[Answer]:
-        """A future of the answer; the same question is on its way only once."""
-        future = self._asked.get(key)
-        if future is not None:
-            return asyncio.shield(future)
-        future = asyncio.get_running_loop().create_future()
-        cached = self._cache.get(key)
-        if cached is not None:
-            self._cache.move_to_end(key)
-            future.set_result(cached)
-            return future
-        self._asked[key] = future
-        lookup = _Lookup(key, future)
+        Types are those of `dnswire.TYPES`; ValueError for others. A name that cannot be one has no answer.
+        """
+        if self._loop is None:
+            raise RuntimeError("a Resolver is used inside `async with`")
+        batch = _Batch(len(questions), self._loop.create_future())
+        now = self._loop.time()
+        for index, (name, rdtype) in enumerate(questions):
+            key = name.lower().removesuffix("."), rdtype
+            answer = self._memory.get(key, now)
+            if answer is None:
+                self._ask(key, batch, index)
+            else:
+                batch.put(index, answer)
+        if batch.left:
+            await batch.done
+        return batch.answers
+
+    # ------------------------------------------------------------------------------------- the life of a lookup
+
+    def _ask(self, key: tuple[str, str], batch: _Batch, index: int) -> None:
+        """Let a batch wait for an answer; the same question is on its way only once."""
+        lookup = self._asked.get(key)
+        if lookup is not None:
+            lookup.waiters.append((batch, index))
+            return
+        try:
+            asked = dnswire.question(*key)
+        except ValueError:
+            if key[1] not in dnswire.TYPES:
+                raise
+            batch.put(index, _NO_ANSWER)
+            return
+        lookup = self._asked[key] = _Lookup(key, asked)
+        lookup.waiters.append((batch, index))
         if self._free:
             self._free -= 1
-            self._send(lookup)
+            self._try(lookup)
         else:
             self._queue.append(lookup)
-        return asyncio.shield(future)
 
-    # ------------------------------------------------------------------------------- the life of a lookup
+    def _try(self, lookup: _Lookup) -> None:
+        """Ask the server whose turn it is."""
+        if lookup.done or self._loop is None:
+            return
+        server = self._next_server(lookup.server)
+        lookup.server, lookup.in_tcp = server, False
+        self._expire_later(lookup, self._loop)
+        if not server.send(lookup):
+            self._loop.call_soon(self._broken, server, [lookup])
 
-    def received(self, lookup: _Lookup, data: bytes) -> None:
-        """A message answers the question; one that cannot be read is ignored, as if it had not come."""
-        assert lookup.query is not None
-        if dnswire.is_truncated(data):
-            channel, query = lookup.channel, lookup.query
-            self._forget(lookup)
-            assert channel is not None
-            task = asyncio.ensure_future(self._over_tcp(lookup, query, channel.server))
+    def _heard(self, server: Server[_Lookup], lookup: _Lookup, message: bytes) -> None:
+        """A message that answers the question came over UDP from a server that was asked."""
+        server.silent = 0
+        if not dnswire.is_truncated(message):
+            self._read(server, lookup, message)
+        elif not lookup.in_tcp and self._loop is not None:
+            lookup.in_tcp = True
+            self._expire_later(lookup, self._loop)
+            task = self._loop.create_task(self._over_tcp(server, lookup))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            return
+
+    async def _over_tcp(self, server: Server[_Lookup], lookup: _Lookup) -> None:
+        tries, message = lookup.tries, None
         try:
-            answer = dnswire.read(lookup.query, data)
-        except dnswire.BadMessage:
-            return
-        self._forget(lookup)
-        self._answered(lookup, answer)
+            async with asyncio.timeout(self._timeout):
+                message = await server.ask_over_tcp(lookup.asked)
+        except TimeoutError:
+            pass
+        if message is not None and not lookup.done:
+            self._read(server, lookup, message)
+        elif lookup.tries == tries:
+            self._broken(server, [lookup])
 
-    def unanswered(self, lookup: _Lookup) -> None:
-        """The try is over: the next resolver, or the end."""
-        self._forget(lookup)
-        lookup.tried += 1
-        if lookup.tried < self._tries:
-            self._send(lookup)
-        else:
-            self._finish(lookup, lookup.failed or NO_ANSWER)
-
-    def _send(self, lookup: _Lookup) -> None:
-        """Ask the resolver whose turn it is, from one of its sockets, under an ID that is free there."""
-        channels = self._channels[lookup.tried % len(self._channels)]
-        channel = self._random.choice(channels)
-        number = self._random.getrandbits(16)
-        while number in channel.waiting:
-            number = self._random.getrandbits(16)
+    def _read(self, server: Server[_Lookup], lookup: _Lookup, message: bytes) -> None:
         try:
-            lookup.query = dnswire.make_query(number, *lookup.key)
-        except ValueError:
-            self._finish(lookup, NO_ANSWER)
+            answer = dnswire.read(lookup.asked, message)
+        except dnswire.Malformed:
+            self._broken(server, [lookup])
             return
-        lookup.channel = channel
-        channel.waiting[number] = lookup
-        lookup.timer = asyncio.get_running_loop().call_later(self._seconds, self.unanswered, lookup)
-        if channel.transport is not None and not channel.transport.is_closing():
-            channel.transport.sendto(dnswire.to_wire(lookup.query))
-
-    def _forget(self, lookup: _Lookup) -> None:
-        """The try under way is over."""
-        if lookup.timer is not None:
-            lookup.timer.cancel()
-            lookup.timer = None
-        if lookup.channel is not None and lookup.query is not None:
-            lookup.channel.waiting.pop(lookup.query.number, None)
-            lookup.channel = None
-
-    def _answered(self, lookup: _Lookup, answer: Answer) -> None:
-        if answer.status is AnswerStatus.FAILED and lookup.failed is None and len(self._channels) > 1:
+        if answer.status is AnswerStatus.FAILED and lookup.failed is None and len(self._servers) > 1:
             lookup.failed = answer
-            lookup.tried += 1
-            self._send(lookup)
-            return
-        self._finish(lookup, answer)
+            self._try(lookup)
+        else:
+            self._finish(lookup, answer)
+
+    def _broken(self, server: Server[_Lookup], lookups: Sequence[_Lookup]) -> None:
+        """The tries of lookups that went to this server are over before their time."""
+        pause = RETRY_PAUSE if len(self._servers) == 1 else 0
+        for lookup in lookups:
+            if lookup.server is server and lookup in self._deadlines:
+                self._try_again(server, lookup, pause)
+
+    def _expire_later(self, lookup: _Lookup, loop: asyncio.AbstractEventLoop) -> None:
+        """Give a try its whole time from now on."""
+        self._deadlines[lookup] = loop.time() + self._timeout
+        self._deadlines.move_to_end(lookup)
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout, self._expire)
+
+    def _expire(self) -> None:
+        """End the tries whose time is up; they stand in the order of their deadlines."""
+        self._timer = None
+        while self._deadlines and self._loop is not None:
+            lookup, deadline = next(iter(self._deadlines.items()))
+            if deadline > self._loop.time():
+                self._timer = self._loop.call_at(deadline, self._expire)
+                return
+            if lookup.server is not None:
+                self._try_again(lookup.server, lookup, 0)
+
+    def _try_again(self, server: Server[_Lookup], lookup: _Lookup, pause: float) -> None:
+        """A try brought nothing: the next one, or the end."""
+        server.silent += 1
+        lookup.tries += 1
+        del self._deadlines[lookup]
+        if lookup.failed is not None or lookup.tries >= self._tries:
+            self._finish(lookup, lookup.failed or _NO_ANSWER)
+        elif self._loop is not None:
+            self._loop.call_later(pause, self._try, lookup)
 
     def _finish(self, lookup: _Lookup, answer: Answer) -> None:
-        self._asked.pop(lookup.key, None)
-        if lookup.key[1] in {"A", "AAAA"} and answer.status is not AnswerStatus.NO_ANSWER:
-            self._cache[lookup.key] = answer
-            if len(self._cache) > CACHED:
-                self._cache.popitem(last=False)
-        if not lookup.future.done():
-            lookup.future.set_result(answer)
+        lookup.done = True
+        lookup.forget()
+        self._deadlines.pop(lookup, None)
+        del self._asked[lookup.key]
+        if self._loop is not None:
+            self._memory.put(lookup.key, answer, self._loop.time())
+        for batch, index in lookup.waiters:
+            batch.put(index, answer)
         if self._queue:
-            self._send(self._queue.popleft())
+            self._try(self._queue.popleft())
         else:
             self._free += 1
 
-    async def _over_tcp(self, lookup: _Lookup, query: dnswire.Query, server: tuple[str, int]) -> None:
-        answer = None
-        try:
-            async with asyncio.timeout(self._seconds):
-                answer = await _tcp_answer(query, server)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, dnswire.BadMessage):
-            pass
-        if answer is not None:
-            self._answered(lookup, answer)
-        else:
-            self.unanswered(lookup)
+    def _next_server(self, last: Server[_Lookup] | None) -> Server[_Lookup]:
+        """The server after the one asked last; at first the first that is not known to be silent."""
+        if last is not None:
+            return self._servers[(last.index + 1) % len(self._servers)]
+        return next((server for server in self._servers if server.silent < SILENT_TRIES), self._servers[0])
 
-
-async def _tcp_answer(query: dnswire.Query, server: tuple[str, int]) -> Answer | None:
-    """One question over a TCP connection of its own (RFC 1035 section 4.2.2)."""
-    reader, writer = await asyncio.open_connection(*server, limit=TCP_BYTES)
-    try:
-        wire = dnswire.to_wire(query)
-        writer.write(len(wire).to_bytes(2, "big") + wire)
-        length = int.from_bytes(await reader.readexactly(2), "big")
-        message = await reader.readexactly(length)
-    finally:
-        writer.close()
-    return dnswire.read(query, message) if dnswire.answers(query, message) else None
+    def _close(self) -> None:
+        self._loop = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for server in self._servers:
+            server.close()
+        for lookup in self._asked.values():
+            lookup.done = True
+            for batch, _ in lookup.waiters:
+                batch.done.cancel()

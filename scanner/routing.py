@@ -2,17 +2,19 @@
 
 This module says what to ask and what the answers mean; how they are asked is the caller's `Lookup`. The rules:
 
-| MX answer | addresses of the domain | routing |
+| answer to MX | addresses of the domain | routing |
 |---|---|---|
-| records | | `mx` |
-| one record, the root | | `null-mx` |
+| records | not asked | `mx` |
+| nothing but the root | not asked | `null-mx` |
 | NODATA | some | `implicit-mx` |
-| NODATA | none | `none` |
-| NXDOMAIN | | `none` |
-| any other rcode, no answer | | `error` |
+| NODATA | none, both answered | `none` |
+| NODATA | none, one not answered | `error` |
+| NXDOMAIN | not asked | `none` |
+| any other rcode, no answer | not asked | `error` |
 
 An MX host that is an alias is followed and noted; one that is written as an address, or that cannot be a host name,
-is noted and not looked up. A null MX beside others is dropped and noted on the others.
+is noted and not looked up. A null MX beside others is dropped and noted on the others. A domain with an implicit
+MX that is itself an alias has the same note, though there it is allowed.
 """
 
 import re
@@ -27,13 +29,17 @@ Lookup = Callable[[Sequence[tuple[str, str]]], Awaitable[Sequence[Answer]]]
 """Asks (name, type) questions, all at once, and gives their answers in the same order."""
 
 _ANSWERED = frozenset({AnswerStatus.OK, AnswerStatus.NODATA})
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
-"""A host name, underscores allowed: they are against RFC 952, and exist."""
+_UNKNOWN = frozenset({AnswerStatus.FAILED, AnswerStatus.NO_ANSWER})
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}")
+"""A host name (RFC 1123 section 2.1), underscores allowed: they are no part of one, and many exist."""
+
+_DOTTED_QUAD = re.compile(r"\[?[0-9]+(?:\.[0-9]+){3}\]?")
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingBounds:
-    """How much of a hostile answer is followed."""
+    """How much of an answer is followed: MX hosts of a domain, addresses of an MX host."""
 
     mx: int = 50
     addresses: int = 20
@@ -43,7 +49,11 @@ DEFAULT_BOUNDS = RoutingBounds()
 
 
 async def route(domain: str, lookup: Lookup, bounds: RoutingBounds = DEFAULT_BOUNDS) -> MailRouting:
-    """The mail routing of a domain; its MX hosts sorted by preference, then name."""
+    """The mail routing of a domain (lower-case A-labels); its MX hosts sorted by preference, then name.
+
+    `rcode` is that of the MX question. `authenticated` is the AD bit of its answer; of an implicit MX, that of the
+    answers with the addresses.
+    """
     (answer,) = await lookup([(domain, "MX")])
     if answer.status is AnswerStatus.NODATA:
         return await _implicit(domain, answer, lookup, bounds)
@@ -64,15 +74,15 @@ async def _implicit(domain: str, answer: Answer, lookup: Lookup, bounds: Routing
     host = _mx_host(0, domain, answers, (), bounds)
     if host.addresses:
         return MailRouting(domain, Routing.IMPLICIT_MX, answer.rcode, host.authenticated, (host,))
-    failed = any(a.status in {AnswerStatus.FAILED, AnswerStatus.NO_ANSWER} for a in answers)
-    return MailRouting(domain, Routing.ERROR if failed else Routing.NONE, answer.rcode, answer.authenticated)
+    unknown = any(a.status in _UNKNOWN for a in answers)
+    return MailRouting(domain, Routing.ERROR if unknown else Routing.NONE, answer.rcode, answer.authenticated)
 
 
 def _exchanges(answer: Answer) -> tuple[list[tuple[int, str]], tuple[MxNote, ...]]:
-    """(preference, exchange) of a set, each exchange once, and the notes that all of them get."""
+    """(preference, exchange), each exchange once with its lowest preference, and the notes that all of them get."""
     best: dict[str, int] = {}
     for preference, exchange in cast(Sequence[tuple[int, str]], answer.data):
-        name = exchange.lower()
+        name = exchange.lower().removesuffix(".")
         best[name] = min(preference, best.get(name, preference))
     null = best.pop("", None) is not None
     notes = (MxNote.NULL_MX_IGNORED,) if null and best else ()
@@ -82,41 +92,50 @@ def _exchanges(answer: Answer) -> tuple[list[tuple[int, str]], tuple[MxNote, ...
 async def _resolve(
     exchanges: Sequence[tuple[int, str]], notes: tuple[MxNote, ...], lookup: Lookup, bounds: RoutingBounds
 ) -> tuple[MxHost, ...]:
-    bad = {name: note for _, name in exchanges if (note := _unusable(name)) is not None}
-    questions = [(name, kind) for _, name in exchanges if name not in bad for kind in ("A", "AAAA")]
-    answers = iter(await lookup(questions))
+    faults = {name: fault for _, name in exchanges if (fault := _fault(name)) is not None}
+    questions = [(name, rdtype) for _, name in exchanges if name not in faults for rdtype in ("A", "AAAA")]
+    answers = iter(await lookup(questions) if questions else ())
     hosts = []
     for preference, name in exchanges:
-        if name in bad:
-            hosts.append(MxHost(preference, name, notes=(*notes, bad[name])))
+        if name in faults:
+            hosts.append(MxHost(preference, name, notes=(*notes, faults[name])))
         else:
             hosts.append(_mx_host(preference, name, (next(answers), next(answers)), notes, bounds))
     return tuple(hosts)
 
 
 def _mx_host(
-    preference: int, name: str, answers: Sequence[Answer], notes: tuple[MxNote, ...], bounds: RoutingBounds
+    preference: int,
+    name: str,
+    answers: Sequence[Answer],
+    notes: tuple[MxNote, ...],
+    bounds: RoutingBounds,
 ) -> MxHost:
+    """An MX host from the answers to A and AAAA."""
     a, aaaa = answers
-    addresses = [*sorted(map(str, a.data)), *sorted(map(str, aaaa.data))]
+    addresses = [*sorted(set(map(str, a.data))), *sorted(set(map(str, aaaa.data)))]
     if len(addresses) > bounds.addresses:
         addresses, notes = addresses[: bounds.addresses], (*notes, MxNote.TRUNCATED)
     if any(answer.canonical_name not in {"", name} for answer in answers):
         notes = (*notes, MxNote.CNAME)
+    answered = [answer for answer in answers if answer.status in _ANSWERED]
     return MxHost(
         preference=preference,
         host=name,
         addresses=tuple(addresses),
         rcode_a=a.rcode,
         rcode_aaaa=aaaa.rcode,
-        authenticated=all(answer.authenticated and answer.status in _ANSWERED for answer in answers),
+        authenticated=bool(answered) and all(answer.authenticated for answer in answered),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _unusable(name: str) -> MxNote | None:
+def _fault(name: str) -> MxNote | None:
+    """Why an exchange is not looked up, None for a host name."""
+    if _HOST.fullmatch(name):
+        return None
     try:
         ip_address(name.strip("[]").removeprefix("ipv6:"))
     except ValueError:
-        return None if _HOST.fullmatch(name) else MxNote.BAD_NAME
+        return MxNote.ADDRESS_LITERAL if _DOTTED_QUAD.fullmatch(name) else MxNote.BAD_NAME
     return MxNote.ADDRESS_LITERAL

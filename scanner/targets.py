@@ -1,20 +1,19 @@
 """Domain names in: a line becomes a `Target`, or a `BadLine` that says why it is none.
 
-A line is a domain, or CSV of two columns. Without a header the number says what it is by its place: a number first
-is a rank (`1,example.org`), a number last is a weight (`example.org,1500`). A header, the first line that is neither
-blank nor a comment, names the columns with the words domain, rank and weight in any order, and then holds. Blank
-lines are skipped, and comments: a `#` at the beginning of a line or after white space, up to the end of the line.
+A line is a domain, or CSV of two columns. Without a header the number says what it is by its place: a number
+first is a rank (`1,example.org`), a number last is a weight (`example.org,1500`). A header, the first line that is
+neither blank nor a comment, names the columns with the words domain, rank and weight in any order, and then holds.
+Blank lines are skipped, and comments: a `#` at the beginning of a line or after white space, up to the line's end.
 
-Names come out as lower-case A-labels without a final dot. ASCII is taken as it is, since the DNS holds A-labels that
-no version of IDNA allows; other text is mapped by UTS 46 and encoded by IDNA 2008 (RFC 5891).
+Names come out as lower-case A-labels without a final dot. ASCII is taken as it is, since the DNS holds A-labels
+that no version of IDNA allows; other text is mapped by UTS 46 and encoded by IDNA 2008 (RFC 5891).
 """
 
 import ipaddress
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import idna
 
@@ -30,7 +29,10 @@ MAX_WEIGHT = 1e15
 
 SHOWN = 60
 
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NAME = re.compile(rf"(?:{_LABEL.pattern}\.)*(?![0-9]+\Z){_LABEL.pattern}")
+"""A host name (RFC 1123 section 2.1); the last label is no number, or it would look like an address."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COMMENT = re.compile(r"(^|\s)#.*", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,4})?|nan|inf(inity)?)", re.IGNORECASE)
@@ -38,7 +40,7 @@ _PORT = re.compile(r".+:[0-9]{1,5}")
 _COLUMN_WORDS = frozenset({"domain", "rank", "weight"})
 
 
-class BadTarget(ValueError):  # noqa: N818  # the message is what a person reads
+class BadTarget(ValueError):  # the message is what a person reads
     """A word that is no domain name; the message says why."""
 
 
@@ -87,7 +89,9 @@ def parse_domain(text: str, *, underscores: bool = False) -> str:
     Underscores are no part of a host name (RFC 1123 section 2.1); opt-outs of MX hosts allow them all the same.
     Raises `BadTarget`.
     """
-    name = text.strip(" \t\r\n")
+    name = text.strip(" \t\r\n").lower()
+    if len(name) <= MAX_NAME and _NAME.fullmatch(name):
+        return name
     if _CONTROL.search(name):
         raise BadTarget("control characters")
     if not name or name == ".":
@@ -146,8 +150,12 @@ def _target(fields: list[str], columns: tuple[str, ...] | None) -> Target:
     if len(named) != len(fields):
         raise BadTarget(f"{len(fields)} columns where {len(named)} were expected")
     domain = parse_domain(named.pop("domain"))
-    values = {column: _READ[column](text) for column, text in named.items()}
-    return Target(domain, **values)  # type: ignore[arg-type]  # _READ gives each column its type
+    rank, weight = named.get("rank"), named.get("weight")
+    return Target(
+        domain,
+        weight=None if weight is None else _weight(weight),
+        rank=None if rank is None else _rank(rank),
+    )
 
 
 def _by_place(fields: list[str]) -> tuple[str, ...]:
@@ -172,8 +180,6 @@ def _weight(text: str) -> float:
         raise BadTarget(f"{text[:SHOWN]!r} is no weight: a number from 0 to {MAX_WEIGHT:.0e}")
     return int(value) if value.is_integer() else value
 
-
-_READ: Mapping[str, object] = MappingProxyType({"rank": _rank, "weight": _weight})
 
 # --------------------------------------------------------------------------------------------------------- names
 
