@@ -3,7 +3,9 @@
     python benchmarks/census_rows.py sqlite:///big.db --domains 1000000 --endpoints 200000
 
 Shapes are those of mail routing in the wild: a few providers serve half of the domains, the rest have hosts of
-their own; most hosts have one address; one certificate serves one to a few hosts.
+their own; most hosts have one address; one certificate serves one to a few hosts. Hosts follow one of some hundred
+common setups, a tenth of them with something of their own; `--independent` draws every fact by itself, which is the
+worst case for counting.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Table, create_engine, insert
 
@@ -36,15 +39,24 @@ def main() -> None:
     parser.add_argument("--domains", type=int, default=1_000_000)
     parser.add_argument("--endpoints", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--independent", action="store_true")
     arguments = parser.parse_args()
     engine = create_engine(arguments.url)
     schema.metadata.create_all(engine)
     with engine.begin() as connection:
-        scan_id = write_census(connection, arguments.domains, arguments.endpoints, arguments.seed)
+        scan_id = write_census(
+            connection,
+            arguments.domains,
+            arguments.endpoints,
+            arguments.seed,
+            independent=arguments.independent,
+        )
     print(f"scan {scan_id}: {arguments.domains} domains, {arguments.endpoints} endpoints")
 
 
-def write_census(connection: Connection, domains: int, endpoints: int, seed: int) -> int:
+def write_census(
+    connection: Connection, domains: int, endpoints: int, seed: int, *, independent: bool = False
+) -> int:
     """Write one scan and return its ID."""
     rng = random.Random(seed)
     values = {
@@ -57,11 +69,44 @@ def write_census(connection: Connection, domains: int, endpoints: int, seed: int
     addresses = [f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(endpoints * 19 // 20)]
     certificates = [_digest("certificate", seed, number) for number in range(endpoints * 6 // 10)]
     put = _Writer(connection, scan_id)
-    _write_certificates(put, rng, certificates)
-    _write_hosts(put, rng, (hosts, endpoints), addresses, certificates)
+    setups = _Setups(rng, independent=independent)
+    _write_certificates(put, setups, certificates)
+    _write_hosts(put, setups, (hosts, endpoints), addresses, certificates)
     _write_domains(put, rng, domains, hosts)
     put.finish()
     return scan_id
+
+
+class _Setups:
+    """Draws what belongs together: a certificate's facts, and a server's."""
+
+    def __init__(self, rng: random.Random, *, independent: bool) -> None:
+        self.rng, self._independent = rng, independent
+        self._common = [self._draw() for _ in range(300)]
+        self._weights = [1 / (rank + 2) for rank in range(300)]
+
+    def __call__(self) -> dict[str, Any]:
+        if self._independent or self.rng.random() < 0.1:
+            return self._draw()
+        return self.rng.choices(self._common, self._weights)[0]
+
+    def _draw(self) -> dict[str, Any]:
+        rng = self.rng
+        hierarchy = rng.choices(HIERARCHIES, (60, 18, 10, 6, 3, 3))[0]
+        public = hierarchy.startswith("public")
+        key_type, key_bits = rng.choice((("rsa", 2048), ("rsa", 4096), ("ec", 256), ("ec", 384)))
+        return {
+            "eku": rng.choices(EKUS, (55, 35, 6, 2, 2))[0],
+            "hierarchy": hierarchy,
+            "programs": rng.choice(("chrome+mozilla", "apple+chrome+microsoft+mozilla")) if public else "",
+            "ca_owner": rng.choice(OWNERS) if public else None,
+            "key_type": key_type,
+            "key_bits": key_bits,
+            "days": rng.choice(VALID),
+            "client_auth": rng.choice(CLIENT_AUTH),
+            "software": rng.choice(SOFTWARE),
+            "tls_version": rng.choice(("TLSv1.3", "TLSv1.3", "TLSv1.2")),
+        }
 
 
 class _Writer:
@@ -87,37 +132,37 @@ class _Writer:
         self._waiting.clear()
 
 
-def _write_certificates(put: _Writer, rng: random.Random, digests: list[str]) -> None:
+def _write_certificates(put: _Writer, setups: _Setups, digests: list[str]) -> None:
+    rng = setups.rng
     for number, digest in enumerate(digests):
-        eku = rng.choices(EKUS, (55, 35, 6, 2, 2))[0]
-        hierarchy = rng.choices(HIERARCHIES, (60, 18, 10, 6, 3, 3))[0]
-        public = hierarchy.startswith("public")
+        setup = setups()
         begin = START - timedelta(days=rng.randrange(300))
-        key_type, key_bits = rng.choice((("rsa", 2048), ("rsa", 4096), ("ec", 256), ("ec", 384)))
         put(
             schema.certificate, sha256=digest, der=rng.randbytes(1_400), readable=True, subject=f"CN=mx{number}",
             issuer=f"CN=issuer {number % 5_000}", serial="01", not_before=begin,
-            not_after=begin + timedelta(days=rng.choice(VALID)), key_type=key_type, key_bits=key_bits,
-            spki_sha256=digest[::-1], signature_algorithm="sha256WithRSAEncryption", dns_names=[f"mx{number}"],
-            eku_oids=[], eku_class=eku, is_ca=False, policy_oids=[], sct_timestamps=[], parse_error=None,
+            not_after=begin + timedelta(days=setup["days"]), key_type=setup["key_type"],
+            key_bits=setup["key_bits"], spki_sha256=digest[::-1], signature_algorithm="sha256WithRSAEncryption",
+            dns_names=[f"mx{number}"], eku_oids=[], eku_class=setup["eku"], is_ca=False, policy_oids=[],
+            sct_timestamps=[], parse_error=None,
         )  # fmt: skip
         put(schema.scan_certificate, sha256=digest, role="server")
         put(
-            schema.classification, sha256=digest, eku_class=eku, effective_eku_class=eku, hierarchy=hierarchy,
-            programs=rng.choice(("chrome+mozilla", "apple+chrome+microsoft+mozilla")) if public else "",
-            programs_unknown="", chrome_estimated=False, self_signed=hierarchy == "self-signed",
-            ca_owner=rng.choice(OWNERS) if public else None,
+            schema.classification, sha256=digest, eku_class=setup["eku"], effective_eku_class=setup["eku"],
+            hierarchy=setup["hierarchy"], programs=setup["programs"], programs_unknown="", chrome_estimated=False,
+            self_signed=setup["hierarchy"] == "self-signed", ca_owner=setup["ca_owner"],
         )  # fmt: skip
 
 
 def _write_hosts(
-    put: _Writer, rng: random.Random, sizes: tuple[int, int], addresses: list[str], certificates: list[str]
+    put: _Writer, setups: _Setups, sizes: tuple[int, int], addresses: list[str], certificates: list[str]
 ) -> None:
     hosts, endpoints = sizes
+    rng = setups.rng
     extra = endpoints - hosts
     for number in range(hosts):
         host = _host(number)
         operator = f"provider{number % 300}.example" if number < PROVIDERS else f"own{number}.example"
+        setup = setups()
         put(schema.mx_host, mx_host=host, operator=operator, authenticated=False)
         for position in range(2 if number < extra else 1):
             at = number + position * hosts
@@ -137,9 +182,9 @@ def _write_hosts(
                     schema.observation, **place, attempt=1, last=True, stage=stage, failure=failure,
                     status="measured" if measured else "failed", detail="", greeting="220 mx ESMTP",
                     ehlo_keywords=["STARTTLS", "SIZE 1"], injected_plaintext=False, started_at=START,
-                    duration_ms=200, client_auth=rng.choice(CLIENT_AUTH) if measured else "untested",
-                    tls_version=rng.choice(("TLSv1.3", "TLSv1.3", "TLSv1.2")) if measured else None,
-                    software=rng.choice(SOFTWARE) if measured else None,
+                    duration_ms=200, client_auth=setup["client_auth"] if measured else "untested",
+                    tls_version=setup["tls_version"] if measured else None,
+                    software=setup["software"] if measured else None,
                     certificate=certificates[number % len(certificates)] if measured else None,
                 )  # fmt: skip
 

@@ -15,8 +15,9 @@ tables that this reads.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import Connection, and_, case, distinct, func, literal, or_, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -89,7 +90,7 @@ class Counts:
 def read(connection: Connection, scan_id: int) -> Counts:
     """Count the scan; everything is empty for a scan that does not exist."""
     weighted = connection.execute(any_weight(scan_id)).first() is not None
-    with tables(connection, scan_id, weighted=weighted) as profiles:
+    with tables(connection, scan_id) as profiles:
         families = _Families(profiles)
         tallies: dict[tuple[str, str], tuple[Tally, ...]] = {}
         for unit in (*UNITS, "endpoint", "domain"):
@@ -109,8 +110,12 @@ def read(connection: Connection, scan_id: int) -> Counts:
         )
 
 
-_Sets = Mapping[tuple[int, ...], Amount]
-"""Set of profiles -> units that have exactly these."""
+@dataclass(frozen=True, slots=True)
+class _Sets:
+    """All units of a kind: those with one profile, then those with several; (profiles, units, weight) each."""
+
+    alike: Sequence[tuple[int, int, float]]
+    differing: Sequence[tuple[frozenset[int], int, float]]
 
 
 class _Families:
@@ -133,92 +138,110 @@ class _Families:
     def tallies(self, family: str, sets: _Sets) -> tuple[Tally, ...]:
         """The sets in terms of the family; units without any of its combinations drop out."""
         numbers = self._numbers[family]
-        counts: dict[tuple[int, ...], int] = {}
-        weights: dict[tuple[int, ...], float] = {}
-        for profiles, amount in sets.items():
-            key = tuple(sorted({numbers[profile] for profile in profiles if profile in numbers}))
-            if key:
-                counts[key] = counts.get(key, 0) + amount.count
-                weights[key] = weights.get(key, 0.0) + amount.weight
-        return tuple(Tally(key, count, weights[key]) for key, count in sorted(counts.items()))
+        one: dict[int | None, tuple[int, float]] = {}
+        for profile, units, weight in sets.alike:
+            number = numbers.get(profile)
+            count, sum_of_weights = one.get(number, _NOTHING)
+            one[number] = (count + units, sum_of_weights + weight)
+        several: dict[frozenset[int | None], tuple[int, float]] = {
+            frozenset({number}): amount for number, amount in one.items()
+        }
+        for profiles, units, weight in sets.differing:
+            key = frozenset(map(numbers.get, profiles))
+            count, sum_of_weights = several.get(key, _NOTHING)
+            several[key] = (count + units, sum_of_weights + weight)
+        found: dict[tuple[int, ...], tuple[int, float]] = {}
+        for some, (units, weight) in several.items():
+            own = tuple(sorted(number for number in some if number is not None))
+            count, sum_of_weights = found.get(own, _NOTHING)
+            found[own] = (count + units, sum_of_weights + weight)
+        return tuple(Tally(own, *amount) for own, amount in sorted(found.items()) if own)
+
+
+_NOTHING = (0, 0.0)
 
 
 def _sets(connection: Connection, scan_id: int, unit: str) -> _Sets:
-    """Every set of profiles that units of a kind have, with the units that have it."""
+    """Every unit of a kind by its profiles."""
     if unit == "endpoint":
-        return {(row.profile,): Amount(row.units) for row in connection.execute(endpoints_alike())}
-    alike, differing = (
-        (domains_alike(), domains_differing(scan_id))
-        if unit == "domain"
-        else (units_alike(unit), units_differing(unit))
-    )
-    found: dict[tuple[int, ...], Amount] = {
-        (row.low,): Amount(int(row.units), row.weight) for row in connection.execute(alike)
-    }
-    for _, members in groupby(connection.execute(differing), attrgetter("unit")):
-        rows = list(members)
-        key = tuple(sorted({row.profile for row in rows}))
-        count, weight = (rows[0].units, rows[0].weight) if unit == "domain" else (1, 0.0)
-        before = found.get(key)
-        found[key] = Amount(before.count + count, before.weight + weight) if before else Amount(count, weight)
-    return found
+        return _Sets(_alike(connection, endpoints_alike()), ())
+    if unit == "domain":
+        alike, differing = domains_alike(), domains_differing(scan_id)
+    else:
+        alike, differing = units_alike(unit), units_differing(unit)
+    several: dict[frozenset[int], tuple[int, float]] = {}
+    rows = connection.execute(differing, execution_options={"yield_per": _AT_ONCE})
+    for _, members in groupby(rows, itemgetter(0)):
+        profiles = set()
+        for _, units, weight, profile in members:  # noqa: B007  # the last row's, the same on all rows of a unit
+            profiles.add(profile)
+        key = frozenset(profiles)
+        count, sum_of_weights = several.get(key, _NOTHING)
+        several[key] = (count + units, sum_of_weights + weight)
+    return _Sets(_alike(connection, alike), [(key, *amount) for key, amount in several.items()])
 
 
-def _pairs(connection: Connection, statement: Select[*tuple[object, ...]]) -> Mapping[str, int]:
+def _alike(connection: Connection, statement: Select[*tuple[Any, ...]]) -> list[tuple[int, int, float]]:
+    return [(profile, int(units), weight) for profile, units, weight in connection.execute(statement).all()]
+
+
+_AT_ONCE = 10_000
+"""Rows that are fetched together."""
+
+
+def _pairs(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Mapping[str, int]:
     return MappingProxyType({row.name: row.units for row in connection.execute(statement)})
 
 
 # -------------------------------------------------------------------------------------------------- SELECTs
 
 
-def endpoints_alike() -> Select[*tuple[object, ...]]:
+def endpoints_alike() -> Select[*tuple[Any, ...]]:
     """Profile -> endpoints."""
     profile = MEMBER.c.profile
-    return select(profile, func.count().label("units")).where(MEMBER.c.address.is_not(None)).group_by(profile)
+    return select(profile, func.count(), literal(0.0)).where(MEMBER.c.address.is_not(None)).group_by(profile)
 
 
-def units_alike(unit: str) -> Select[*tuple[object, ...]]:
+def units_alike(unit: str) -> Select[*tuple[Any, ...]]:
     """Profile -> certificates, addresses, MX hosts or operators all of whose members have it."""
     table = UNITS[unit]
-    amounts = (func.count().label("units"), literal(0.0).label("weight"))
-    return select(table.c.low, *amounts).where(table.c.low == table.c.high).group_by(table.c.low)
+    return select(table.c.low, func.count(), literal(0.0)).where(table.c.low == table.c.high).group_by(table.c.low)
 
 
-def units_differing(unit: str) -> Select[*tuple[object, ...]]:
-    """The other units with the profile of each member, in the order of units."""
+def units_differing(unit: str) -> Select[*tuple[Any, ...]]:
+    """The other units with the profile of each member, unit after unit."""
     table = UNITS[unit]
     return (
-        select(table.c.unit, MEMBER.c.profile)
+        select(table.c.unit, literal(1), literal(0.0), MEMBER.c.profile)
         .join(MEMBER, MEMBER.c[unit] == table.c.unit)
         .where(table.c.low != table.c.high)
-        .distinct()
         .order_by(table.c.unit)
     )
 
 
-def domains_alike() -> Select[*tuple[object, ...]]:
+def domains_alike() -> Select[*tuple[Any, ...]]:
     """Profile -> domains all of whose endpoints have it, and their weight."""
-    amounts = (func.sum(DOMAINS.c.units).label("units"), func.sum(DOMAINS.c.weight).label("weight"))
-    return select(DOMAINS.c.low, *amounts).where(DOMAINS.c.low == DOMAINS.c.high).group_by(DOMAINS.c.low)
-
-
-def domains_differing(scan_id: int) -> Select[*tuple[object, ...]]:
-    """The other MX sets with their domains and the profile of each member, in the order of sets."""
     return (
-        select(
-            DOMAINS.c.unit,
-            DOMAINS.c.units,
-            DOMAINS.c.weight,
-            func.coalesce(MEMBER.c.profile, NO_ADDRESS).label("profile"),
-        )
-        .join(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == DOMAINS.c.unit))
+        select(DOMAINS.c.low, func.sum(DOMAINS.c.units), func.sum(DOMAINS.c.weight))
+        .where(DOMAINS.c.low == DOMAINS.c.high)
+        .group_by(DOMAINS.c.low)
+    )
+
+
+def domains_differing(scan_id: int) -> Select[*tuple[Any, ...]]:
+    """The other MX sets with their domains and the profile of each member, set after set."""
+    # Outer joins although every set has hosts: so SQLite goes through both tables in the order of their keys.
+    profile = func.coalesce(MEMBER.c.profile, NO_ADDRESS)
+    return (
+        select(DOMAINS.c.unit, DOMAINS.c.units, DOMAINS.c.weight, profile)
+        .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == DOMAINS.c.unit))
         .outerjoin(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
         .where(DOMAINS.c.low != DOMAINS.c.high)
         .order_by(DOMAINS.c.unit)
     )
 
 
-def routing_amounts(scan_id: int) -> Select[*tuple[object, ...]]:
+def routing_amounts(scan_id: int) -> Select[*tuple[Any, ...]]:
     """(routing, has an MX set) -> domains, weight."""
     has_set = case((domain.c.mx_set.is_(None), 0), else_=1)
     return (
@@ -233,12 +256,12 @@ def routing_amounts(scan_id: int) -> Select[*tuple[object, ...]]:
     )
 
 
-def any_weight(scan_id: int) -> Select[*tuple[object, ...]]:
+def any_weight(scan_id: int) -> Select[*tuple[Any, ...]]:
     """One row when any domain of the scan has a weight."""
     return select(literal(1)).where(domain.c.scan_id == scan_id, domain.c.weight.is_not(None)).limit(1)
 
 
-def names_per_address() -> Select[*tuple[object, ...]]:
+def names_per_address() -> Select[*tuple[Any, ...]]:
     """Measured addresses: one name, or several with the same certificate, or with different ones."""
     per_address = (
         select(
@@ -257,7 +280,7 @@ def names_per_address() -> Select[*tuple[object, ...]]:
     return select(kind.label("name"), func.count().label("units")).group_by(kind)
 
 
-def private_spread(scan_id: int) -> Select[*tuple[object, ...]]:
+def private_spread(scan_id: int) -> Select[*tuple[Any, ...]]:
     """Private issuers by the number of operators that present their certificates.
 
     A self-signed certificate's issuer is its own key; a private CA is told by its name.

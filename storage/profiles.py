@@ -154,12 +154,12 @@ DOMAINS = _table(
 
 
 @contextmanager
-def tables(connection: Connection, scan_id: int, *, weighted: bool) -> Iterator[Mapping[int, Profile]]:
+def tables(connection: Connection, scan_id: int) -> Iterator[Mapping[int, Profile]]:
     """The temporary tables, filled from one scan, for as long as the block lasts; gives the profiles."""
     _temporary.drop_all(connection)
     _temporary.create_all(connection)
     try:
-        _fill(connection, SET, set_sizes(scan_id, weighted=weighted))
+        _fill(connection, SET, set_sizes(scan_id))
         largest = connection.execute(operator_sizes(scan_id)).all()
         _insert(connection, BAND, ({"operator": row[0], "band": rank} for rank, row in enumerate(largest, 1)))
         _fill(connection, ENDPOINT, endpoint_facts(scan_id))
@@ -173,7 +173,7 @@ def tables(connection: Connection, scan_id: int, *, weighted: bool) -> Iterator[
         _temporary.drop_all(connection)
 
 
-def _fill(connection: Connection, table: Table, rows: Select[*tuple[object, ...]] | Subquery) -> None:
+def _fill(connection: Connection, table: Table, rows: Select[*tuple[Any, ...]] | Subquery) -> None:
     statement = rows if isinstance(rows, Select) else select(rows)
     connection.execute(insert(table).from_select([column.name for column in table.columns], statement))
     connection.execute(text(f"ANALYZE {table.name}"))  # nothing else tells a planner about a temporary table
@@ -256,38 +256,37 @@ def _range(number: str, ranges: Sequence[tuple[int, str]], more: str, unknown: s
 # -------------------------------------------------------------------------------------------------- SELECTs
 
 
-def set_sizes(scan_id: int, *, weighted: bool) -> Select[*tuple[object, ...]]:
+def set_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
     """Each mx_set -> domains, weight."""
-    # The index on mx_set has no weights: with them a sort of all rows is cheaper than one look-up a row.
-    group = func.coalesce(domain.c.mx_set, "") if weighted else domain.c.mx_set
-    weight = func.coalesce(func.sum(domain.c.weight), 0.0) if weighted else literal(0.0)
+    weight = func.coalesce(func.sum(domain.c.weight), 0.0)
     return (
-        select(group, func.count(), weight)
-        .where(domain.c.scan_id == scan_id, group.is_not(None), group != "")
-        .group_by(group)
+        select(domain.c.mx_set, func.count(), weight)
+        .where(domain.c.scan_id == scan_id, domain.c.mx_set.is_not(None))
+        .group_by(domain.c.mx_set)
     )
 
 
-def operator_sizes(scan_id: int) -> Select[*tuple[object, ...]]:
+def operator_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
     """The largest operators by the domains that name one of their MX hosts, equal ones by name."""
+    # Outer joins although every set has hosts: so SQLite goes through both tables in the order of their keys.
     pairs = (
-        select(mx_set_host.c.mx_set, mx_host.c.operator)
-        .join(mx_host, and_(mx_host.c.scan_id == scan_id, mx_host.c.mx_host == mx_set_host.c.mx_host))
-        .where(mx_set_host.c.scan_id == scan_id)
+        select(SET.c.mx_set, SET.c.domains, mx_host.c.operator)
+        .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == SET.c.mx_set))
+        .outerjoin(mx_host, and_(mx_host.c.scan_id == scan_id, mx_host.c.mx_host == mx_set_host.c.mx_host))
         .distinct()
         .subquery()
     )
-    domains = func.sum(SET.c.domains).label("domains")
+    domains = func.sum(pairs.c.domains).label("domains")
     return (
         select(pairs.c.operator, domains)
-        .join(SET, SET.c.mx_set == pairs.c.mx_set)
+        .where(pairs.c.operator.is_not(None))
         .group_by(pairs.c.operator)
         .order_by(domains.desc(), pairs.c.operator)
         .limit(OPERATOR_BANDS[-1][0])
     )
 
 
-def endpoint_facts(scan_id: int) -> Select[*tuple[object, ...]]:
+def endpoint_facts(scan_id: int) -> Select[*tuple[Any, ...]]:
     """Every endpoint with the columns behind `FACTS` of the attempt that counts, as one text.
 
     An endpoint with an observation was tested, whatever became of a further attempt.
@@ -358,7 +357,7 @@ def members(scan_id: int) -> Subquery:
     return union_all(numbered, bare).subquery()
 
 
-def unit_ends(name: str) -> Select[*tuple[object, ...]]:
+def unit_ends(name: str) -> Select[*tuple[Any, ...]]:
     """Unit -> lowest and highest number of its members."""
     unit = MEMBER.c[name]
     return (
@@ -366,7 +365,7 @@ def unit_ends(name: str) -> Select[*tuple[object, ...]]:
     )
 
 
-def domain_ends(scan_id: int) -> Select[*tuple[object, ...]]:
+def domain_ends(scan_id: int) -> Select[*tuple[Any, ...]]:
     """Each mx_set -> domains, weight, lowest and highest number of its hosts."""
     host = UNITS["mx_host"]
     return (
