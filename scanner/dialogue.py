@@ -2,7 +2,7 @@
 
 aiosmtplib is a delivery library: it drops what a server says out of turn, takes any three characters that `int`
 reads for a reply code, looks only at the last chunk to see whether a reply is complete, and does not tell a FIN
-from a RST. Here every byte passes `replies.ReplyReader` first, and the protocol is handed one whole reply at a
+from a RST. Here every byte passes `replies.ReplyReader` first, and the protocol is told of one whole reply at a
 time, when it waits for one.
 """
 
@@ -148,7 +148,7 @@ class Dialogue(SMTPProtocol):
         if reply is not None:
             self._waiting = False
             self._last = reply
-            super().data_received(reply.raw)
+            super().data_received(b"%d \r\n" % reply.code)  # it needs no more to let the command return
 
     def _next_reply(self) -> Reply | None:
         try:
@@ -157,8 +157,9 @@ class Dialogue(SMTPProtocol):
             self.fail(Ending(Failure.MALFORMED, str(error)))
             return None
         if reply is not None and self._transcript is not None:
-            for text in reply.raw.splitlines():
-                self._say("S", text.decode("utf-8", "backslashreplace"))
+            for line in reply.lines[:-1]:
+                self._say("S", f"{reply.code}-{line.decode('utf-8', 'backslashreplace')}")
+            self._say("S", f"{reply.code} {reply.lines[-1].decode('utf-8', 'backslashreplace')}")
         return reply
 
     def _say(self, who: str, text: str) -> None:

@@ -23,11 +23,10 @@ class MalformedReplyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One whole reply; `raw` is what was sent, `lines` the text of each line."""
+    """One whole reply; `lines` is the text of each line."""
 
     code: int
     lines: tuple[bytes, ...]
-    raw: bytes
 
     @property
     def text(self) -> str:
@@ -43,7 +42,7 @@ class ReplyReader:
     _searched: int = 0
     _code: bytes | None = None
     _lines: list[bytes] = field(default_factory=list)
-    _raw: bytearray = field(default_factory=bytearray)
+    _size: int = 0
 
     def feed(self, data: bytes) -> None:
         """Take more of the stream. Beyond the bound of a reply bytes are dropped: reading so far fails anyway."""
@@ -78,14 +77,13 @@ class ReplyReader:
             raise MalformedReplyError("the code changes within a reply")
         self._code = code
         self._lines.append(text or b"")
-        self._raw += line
-        if len(line) > MAX_LINE or len(self._raw) > MAX_REPLY:
+        self._size += len(line)
+        if len(line) > MAX_LINE or self._size > MAX_REPLY:
             raise MalformedReplyError(f"a line of more than {MAX_LINE} octets, or a reply of more than {MAX_REPLY}")
         return bool(separator != b"-")
 
     def _take(self) -> Reply:
-        reply = Reply(int(self._code or b"0"), tuple(self._lines), bytes(self._raw))
-        self._code = None
+        reply = Reply(int(self._code or b"0"), tuple(self._lines))
+        self._code, self._size = None, 0
         self._lines.clear()
-        self._raw.clear()
         return reply

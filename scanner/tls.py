@@ -124,6 +124,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         if before.end is None:
             self._below.set_protocol(self)
         self._advance()
+        self._flush()
         unread = before.take_unread()
         if unread:
             self.data_received(unread)
@@ -226,6 +227,9 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         else:
             self._records += data[: MAX_KEPT - len(self._records)]
             self._advance()
+        if self._above is not None or self.requested or not self.completed:
+            self._flush()
+        # Else our Finished waits for the EHLO that follows in this turn of the event loop: one packet, not two.
 
     def eof_received(self) -> bool:
         self.fail(lost(None))
@@ -240,11 +244,13 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._step(lambda: self._connection.send(bytes(data)))
+        self._flush()
 
     def close(self) -> None:
         """close_notify, then close the connection."""
         if self.completed and self.end is None:
             self._step(self._connection.shutdown)
+        self._flush()
         self._below.close()
 
     def abort(self) -> None:
@@ -278,25 +284,22 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
                 self._early = (self._early + data)[:MAX_KEPT]
 
     def _step(self, operation: Callable[[], T]) -> T | None:
-        """One call of OpenSSL; what it wants to send is sent, and what it raises becomes the end of the session."""
-        result, end = None, None
+        """One call of OpenSSL; what it raises becomes the end of the session."""
         try:
-            result = operation()
+            return operation()
         except SSL.WantReadError:
             pass
         except SSL.ZeroReturnError:
-            end = Ending(Failure.CLOSED, "the server sent close_notify")
+            self.fail(Ending(Failure.CLOSED, "the server sent close_notify"))
         except SSL.Error as error:
             if self.alert is not None:
-                end = Ending(Failure.TLS_ALERT, f"TLS alert {self.alert} from the server: {_reason(error)}")
+                self.fail(Ending(Failure.TLS_ALERT, f"TLS alert {self.alert} from the server: {_reason(error)}"))
             else:
-                end = Ending(Failure.TLS_PROTOCOL, _reason(error))
-        self._flush()
-        if end is not None:
-            self.fail(end)
-        return result
+                self.fail(Ending(Failure.TLS_PROTOCOL, _reason(error)))
+        return None
 
     def _flush(self) -> None:
+        """Send what OpenSSL wants to send, our own alerts included."""
         with contextlib.suppress(SSL.WantReadError):
             while not self._below.is_closing():
                 data = self._connection.bio_read(READ_BYTES)
