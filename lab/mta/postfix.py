@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.mta.listener import Asks, Listener, ServerError, Visit
-from lab.mta.process import directory, process, program
+from lab.mta.process import directory, process, program, stop_group
 
 MAIN_CF = """\
 compatibility_level = 3.6
@@ -143,6 +143,15 @@ def running(listeners: Sequence[Listener]) -> Iterator[Postfix]:
         (config / "master.cf").write_text("".join(map(service, listeners)) + MASTER_CF)
         log = root / "log"
         command = (postfix, "-c", str(config), "start-fg")
-        # The master says so once every listener is bound; a connection to find out would count as a visit.
-        with process("postfix", command, log, lambda: b" daemon started " in log.read_bytes()):
-            yield Postfix(log)
+        try:
+            # The master says so once every listener is bound; a connection to find out would count as a visit.
+            with process("postfix", command, log, lambda: b" daemon started " in log.read_bytes()):
+                yield Postfix(log)
+        finally:
+            _stop_master(root / "queue" / "pid" / "master.pid")
+
+
+def _stop_master(pid_file: Path) -> None:
+    """End the master, which leads a session of its own whatever started it."""
+    if pid_file.exists():
+        stop_group(int(pid_file.read_text()))

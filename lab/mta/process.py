@@ -68,14 +68,29 @@ def process(
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGTERM)
+    signal_group(child.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(STOP_SECONDS)
     # The group outlives its leader while a worker lingers; the number cannot be another group's until then.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+    signal_group(child.pid, signal.SIGKILL)
     child.wait()
+
+
+def stop_group(leader: int) -> None:
+    """End a process group that a server made for itself, and that `process` therefore does not reach."""
+    signal_group(leader, signal.SIGTERM)
+    with contextlib.suppress(ServerError):
+        wait_until(lambda: not signal_group(leader, 0), f"process group {leader} ends", STOP_SECONDS)
+    signal_group(leader, signal.SIGKILL)
+
+
+def signal_group(leader: int, number: int) -> bool:
+    """Send a signal to a process group; whether there is such a group."""
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def tail(log: Path, lines: int = 30) -> str:
