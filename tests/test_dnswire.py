@@ -1,22 +1,17 @@
-"""The lean DNS reader, with dnspython as the judge: whatever one refuses the other refuses, and what they read is equal.
+"""Queries as they should be, answers read or refused; `dnsjudge` has dnspython judge all that is read here.
 
-`DNS_MESSAGES=1000000 pytest tests/test_dnswire.py -k million` (or `python tests/test_dnswire.py 1000000`) runs the
-differential test at length.
+The environment variable DNS_MESSAGES sets how many generated messages are compared.
 """
 
 import os
-import random
-from unittest import mock
 
-import dns.edns
 import dns.flags
 import dns.message
-import dns.name
-import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
-import dns.rdtypes.ANY.OPT
 import dns.rrset
+import pytest
+from dnsjudge import NAME, compare, differential, judged, lean, text
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -25,235 +20,6 @@ from scanner.records import Answer, AnswerStatus
 
 MESSAGES = int(os.environ.get("DNS_MESSAGES", "3000"))
 IN = dns.rdataclass.IN
-ALIASES = {dns.rdatatype.CNAME, dns.rdatatype.DNAME}
-
-# ------------------------------------------------------------------------------------------------------ the judge
-
-
-def reading_only(types):
-    """dnspython's reader of record data, for these types; all others are taken as octets, as the lean one does."""
-    whole = dns.rdata.from_wire_parser
-
-    def from_wire_parser(rdclass, rdtype, parser, origin=None):
-        if rdtype == dns.rdatatype.TSIG or (rdclass == IN and rdtype in types - {dns.rdatatype.TLSA}):
-            return whole(rdclass, rdtype, parser, origin)
-        generic = dns.rdata.GenericRdata.from_wire_parser(rdclass, rdtype, parser, origin)
-        if rdclass == IN and rdtype == dns.rdatatype.TLSA in types and len(generic.data) < 3:
-            # dnspython also refuses a digest of the wrong length: an unusable record (RFC 7672 section 3.1), yet a fact.
-            raise dns.exception.FormError
-        if rdtype == dns.rdatatype.OPT:
-            return dns.rdtypes.ANY.OPT.OPT(rdclass, rdtype, ())
-        return generic
-
-    return mock.patch.object(dns.rdata, "from_wire_parser", from_wire_parser)
-
-
-def judged(name, rdtype, wire):
-    """What dnspython makes of a message: an Answer, or None where it refuses it."""
-    wanted = dns.rdatatype.from_text(rdtype)
-    answers_only = wire[:8] + bytes(4) + wire[12:]
-    try:
-        with reading_only(set()):
-            rcode = dns.message.from_wire(wire).rcode()
-        with reading_only({wanted, *ALIASES}):
-            message = dns.message.from_wire(answers_only, ignore_trailing=True)
-    except (dns.exception.DNSException, ValueError):
-        return None
-    end, records = followed(message, dns.name.from_text(name), wanted)
-    if not any(rrset.rdtype == dns.rdatatype.DNAME for rrset in message.answer) and len(message.question) == 1:
-        agrees_with_its_own_chaining(message, end, records)
-    mnemonic = dnswire.RCODES.get(rcode, f"RCODE{rcode}")
-    data = tuple(dict.fromkeys(value(record) for record in records)) if rcode == 0 else ()
-    status = {0: AnswerStatus.OK if data else AnswerStatus.NODATA, 3: AnswerStatus.NXDOMAIN}.get(
-        rcode, AnswerStatus.FAILED
-    )
-    return Answer(status, mnemonic, bool(message.flags & dns.flags.AD), text(end), data)
-
-
-def followed(message, name, wanted):
-    """The end of the alias chain in dnspython's own objects, and the records there."""
-    sets = {(rrset.name, rrset.rdtype): rrset for rrset in message.answer if rrset.rdclass == IN}
-    for _ in range(dnswire.MAX_ALIASES):
-        if (name, wanted) in sets:
-            return name, list(sets[name, wanted])
-        if (name, dns.rdatatype.CNAME) in sets:
-            name = sets[name, dns.rdatatype.CNAME][0].target
-            continue
-        for depth in range(len(name), 0, -1):
-            prefix, ancestor = name.split(depth)
-            if len(prefix) and (ancestor, dns.rdatatype.DNAME) in sets:
-                break
-        else:
-            return name, []
-        try:
-            name = prefix.concatenate(sets[ancestor, dns.rdatatype.DNAME][0].target)
-        except dns.name.NameTooLong:
-            return name, []
-    return name, []
-
-
-def agrees_with_its_own_chaining(message, end, records):
-    try:
-        result = message.resolve_chaining()
-    except dns.message.ChainTooLong:
-        assert not records
-        return
-    except (dns.message.AnswerForNXDOMAIN, dns.message.NotQueryResponse, dns.exception.FormError):
-        return
-    assert result.canonical_name == end
-    assert list(result.answer or ()) == records
-
-
-def text(name):
-    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
-
-
-def value(record):
-    match record.rdtype:
-        case dns.rdatatype.MX:
-            return record.preference, text(record.exchange)
-        case dns.rdatatype.TLSA:
-            return record.data[0], record.data[1], record.data[2], record.data[3:]
-        case dns.rdatatype.TXT:
-            return b"".join(record.strings)
-        case dns.rdatatype.AAAA if record.address.startswith("::") and "." in record.address:
-            from scanner.addresses import canonical  # two ways to write the same octets
-
-            return canonical(record.address)
-        case _:
-            return record.address
-
-
-def lean(name, rdtype, wire):
-    try:
-        return dnswire.read(dnswire.question(name, rdtype), wire)
-    except dnswire.Malformed:
-        return None
-
-
-def compare(name, rdtype, wire):
-    """Both readers on one message; returns whether it was one that answers the question."""
-    asked = dnswire.question(name, rdtype)
-    if len(wire) < 12 or not dnswire.matches(asked, wire):
-        return False
-    expected, found = judged(name, rdtype, wire), lean(name, rdtype, wire)
-    assert found == expected, wire.hex()
-    return True
-
-
-# ---------------------------------------------------------------------------------------------- generated messages
-
-LABELS = [
-    "mx",
-    "a",
-    "b",
-    "mail",
-    "Example",
-    "ORG",
-    "x" * 63,
-    "_25",
-    "_tcp",
-    "odd\\.dot",
-    "sp\\032ace",
-    "\\000\\255",
-    "q\\@",
-]
-NAME = "mail.example.org"
-
-
-def some_name(rng):
-    kind = rng.random()
-    if kind < 0.4:
-        return dns.name.from_text(NAME)
-    if kind < 0.45:
-        return dns.name.root
-    labels = ".".join(rng.choice(LABELS) for _ in range(rng.randint(1, 3)))
-    suffix = rng.choice(["example.org.", "org.", "."])
-    return dns.name.from_text(labels + "." + suffix.lstrip("."))
-
-
-def some_record(rng, rdtype):
-    match rdtype:
-        case "A":
-            return f"192.0.2.{rng.randrange(4)}"
-        case "AAAA":
-            return rng.choice(
-                ["2001:db8::1", "::1", "::ffff:192.0.2.1", "::192.0.2.1", "64:ff9b::1", "2001:db8:0:1::"]
-            )
-        case "MX":
-            return f"{rng.randrange(3)} {some_name(rng)}"
-        case "TLSA":
-            return f"\\# 35 {rng.choice(['000000', '030101', 'ffffff'])}{rng.randbytes(32).hex()}"
-        case "TXT":
-            return " ".join(f'"{rng.randbytes(rng.randrange(4)).hex()}"' for _ in range(rng.randint(1, 3)))
-        case "CNAME" | "DNAME" | "NS":
-            return str(some_name(rng))
-        case "SOA":
-            return f"{some_name(rng)} {some_name(rng)} 1 2 3 4 5"
-        case _:
-            return r"\# 4 01020304"
-
-
-def some_rrset(rng, rdtype):
-    count = 1 if rdtype in {"CNAME", "DNAME", "SOA"} else rng.randint(1, 4)
-    records = [some_record(rng, rdtype) for _ in range(count)]
-    return dns.rrset.from_text(some_name(rng), 300, "IN", rdtype, *records)
-
-
-def some_message(rng):
-    """(type asked for, wire) of a well-formed answer about NAME."""
-    rdtype = rng.choice(list(dnswire.TYPES))
-    query = dns.message.from_wire(dnswire.make_query(rng.getrandbits(16), dnswire.question(NAME, rdtype)))
-    message = dns.message.make_response(query, our_payload=1232)
-    message.flags |= rng.choice([0, dns.flags.AD])
-    message.set_rcode(rng.choice([0, 0, 0, 0, 2, 3, 5, 16, 23]))
-    for _ in range(rng.randrange(5)):
-        message.answer.append(some_rrset(rng, rng.choice([rdtype, rdtype, "CNAME", "DNAME", "NS"])))
-    for _ in range(rng.randrange(2)):
-        message.authority.append(some_rrset(rng, rng.choice(["SOA", "NS"])))
-    for _ in range(rng.randrange(2)):
-        message.additional.append(some_rrset(rng, rng.choice(["A", "AAAA", "TYPE65400"])))
-    if rng.random() < 0.2:
-        message.use_edns(False)
-    return rdtype, message.to_wire(max_size=65535)
-
-
-def mutated(rng, wire):
-    """A few octets changed, cut, doubled or inserted, most of them behind the question."""
-    octets = bytearray(wire)
-    for _ in range(rng.choice([0, 1, 1, 1, 2, 3, 8])):
-        where = (
-            rng.randrange(len(octets))
-            if rng.random() < 0.2
-            else rng.randrange(min(28, len(octets) - 1), len(octets))
-        )
-        match rng.randrange(6):
-            case 0 | 1:
-                octets[where] = rng.randrange(256)
-            case 2:
-                octets[where] ^= 1 << rng.randrange(8)
-            case 3:
-                del octets[where : where + rng.randint(1, 6)]
-            case 4:
-                octets[where:where] = octets[where : where + rng.randint(1, 20)]
-            case _:
-                octets[where : where + 2] = (0xC000 | rng.randrange(12, max(13, len(octets)))).to_bytes(2, "big")
-        if len(octets) < 30:
-            break
-    return bytes(octets)
-
-
-def differential(count, seed):
-    """Returns how many of `count` messages answered the question, and how many of those were well formed."""
-    rng = random.Random(seed)
-    answering = good = 0
-    for _ in range(count):
-        rdtype, wire = some_message(rng)
-        wire = mutated(rng, wire)
-        if compare(NAME, rdtype, wire):
-            answering += 1
-            good += lean(NAME, rdtype, wire) is not None
-    return answering, good
 
 
 def test_differential_over_generated_and_mutated_messages():
@@ -269,3 +35,212 @@ def test_differential_over_arbitrary_octets_behind_the_question(tail, rdtype, co
     asked = dnswire.question(NAME, rdtype)
     header = bytes((0, 7, 0x81, 0x80 | rcode, 0, 1, 0, count, 0, 0, 0, 0))
     assert compare(NAME, rdtype, header + asked.wire + tail)
+
+
+# ----------------------------------------------------------------------------------------------- building a query
+
+
+@pytest.mark.parametrize("name", ["example.org", "", "_25._tcp.mail.example.org", "x" * 63 + ".org"])
+def test_a_query_is_what_dnspython_would_send(name):
+    message = dns.message.from_wire(dnswire.make_query(4660, dnswire.question(name, "TLSA")))
+    assert message.id == 4660
+    assert message.flags == dns.flags.RD | dns.flags.AD
+    assert (message.edns, message.payload, message.ednsflags) == (0, 1232, 0)
+    (asked,) = message.question
+    assert (text(asked.name), asked.rdtype, asked.rdclass) == (name, dns.rdatatype.TLSA, IN)
+
+
+@pytest.mark.parametrize("name", ["a..b", ".a", "a.", "x" * 64, ".".join(["x" * 63] * 4), "bücher.example"])
+def test_what_cannot_be_a_name_is_not_asked(name):
+    with pytest.raises(ValueError):
+        dnswire.question(name, "MX")
+
+
+def test_the_longest_name_can_be_asked():
+    longest = ".".join(["x" * 63, "x" * 63, "x" * 63, "x" * 61])
+    assert len(dnswire.question(longest, "A").wire) == 255 + 4
+
+
+def test_a_type_that_is_not_read_is_not_asked():
+    with pytest.raises(ValueError, match="SRV"):
+        dnswire.question("example.org", "SRV")
+
+
+# ------------------------------------------------------------------------------------- what answers which question
+
+ASKED = dnswire.question(NAME, "MX")
+
+
+def response(records="", *, rcode=0, ident=7, asked=ASKED, flags=0x8180, counts=None, tail=b""):
+    """A response whose answer section is `records`, octets in hex with `@` for a pointer to the question."""
+    body = bytes.fromhex(records.replace("@", "c00c"))
+    head = ident.to_bytes(2, "big") + (flags | rcode).to_bytes(2, "big")
+    return head + bytes.fromhex(counts or "0001000100000000") + asked.wire + body + tail
+
+
+def test_the_question_is_compared_without_case():
+    wire = response(counts="0001000000000000")
+    assert dnswire.matches(ASKED, wire.replace(b"example", b"eXaMpLe"))
+    assert dnswire.read(ASKED, wire).canonical_name == NAME
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        response(flags=0x0180),
+        response(flags=0x8980),
+        response(asked=dnswire.question("mail.example.net", "MX")),
+        response(asked=dnswire.question(NAME, "A")),
+        response(counts="0000000100000000"),
+        response(counts="0002000100000000"),
+        response()[:20],
+    ],
+    ids=["a query", "another opcode", "another name", "another type", "no question", "two questions", "cut off"],
+)
+def test_what_does_not_answer_the_question(wire):
+    assert not dnswire.matches(ASKED, wire)
+
+
+@pytest.mark.parametrize(("rcode", "accepted"), [(0, False), (1, True), (2, True), (3, False), (5, True)])
+def test_only_an_error_may_leave_the_question_out(rcode, accepted):
+    wire = bytes((0, 7, 0x81, 0x80 | rcode)) + bytes(8)
+    assert dnswire.matches(ASKED, wire) is accepted
+    query = dns.message.from_wire(dnswire.make_query(7, ASKED))
+    assert query.is_response(dns.message.from_wire(wire)) is accepted
+    if accepted:
+        assert dnswire.read(ASKED, wire).status is AnswerStatus.FAILED
+
+
+# ---------------------------------------------------------------------------------------------------- hostile data
+
+
+def malformed(wire, match, name=NAME, rdtype="MX"):
+    with pytest.raises(dnswire.Malformed, match=match):
+        dnswire.read(dnswire.question(name, rdtype), wire)
+    assert judged(name, rdtype, wire) is None
+
+
+def test_a_pointer_loop_is_refused():
+    # The exchange points at itself: it stands behind the header, the question, a record header and a preference.
+    at = 12 + len(ASKED.wire) + 12 + 2
+    malformed(response(f"@ 000f 0001 00000000 0004 000a c0{at:02x}"), "pointer")
+
+
+def test_a_pointer_forwards_is_refused():
+    at = 12 + len(ASKED.wire) + 12 + 2
+    malformed(response(f"@ 000f 0001 00000000 0005 000a c0{at + 2:02x} 00"), "pointer")
+
+
+def chain_of_pointers(asked, length):
+    """A TXT record whose string is pointers, the first to the question, each to the one before; and where they are.
+
+    The string begins behind the header, the question, a record header and the octet of its length.
+    """
+    begin = 12 + len(asked.wire) + 12 + 1
+    places = [begin + 2 * i for i in range(length)]
+    chain = b"".join((0xC000 | target).to_bytes(2, "big") for target in [12, *places[:-1]])
+    record = b"\xc0\x0c" + bytes.fromhex("0010 0001 00000000") + (len(chain) + 1).to_bytes(2, "big")
+    return record + bytes((len(chain),)) + chain, places
+
+
+@pytest.mark.parametrize(
+    ("hops", "good"), [(2, True), (dnswire.MAX_POINTERS, True), (dnswire.MAX_POINTERS + 1, False)]
+)
+def test_a_chain_of_pointers_is_bounded(hops, good):
+    asked = dnswire.question(NAME, "TXT")
+    record, places = chain_of_pointers(asked, 100)
+    owner = (0xC000 | places[hops - 2]).to_bytes(2, "big")  # one hop to there, and so many back to the question
+    wire = response(counts="0001000200000000", asked=asked) + record + owner
+    wire += bytes.fromhex("0010 0001 00000000 0002 0161")
+    assert (lean(NAME, "TXT", wire) is not None) is good
+    assert lean(NAME, "TXT", wire) == judged(NAME, "TXT", wire)
+
+
+def test_a_name_of_more_than_255_octets_is_refused():
+    label = "3f" + "61" * 63
+    malformed(response(f"@ 000f 0001 00000000 0103 000a {label * 4} 00"), "too long")
+
+
+def test_an_alias_loop_is_an_answer_without_records():
+    asked = dnswire.question("a.org", "A")
+    # a.org is an alias of b.org, which is an alias of a.org.
+    b = 12 + len(asked.wire) + 12
+    wire = response(f"@ 0005 0001 00000000 0004 0162 c00e c0{b:02x} 0005 0001 00000000 0002 @", asked=asked)
+    wire = wire.replace(bytes.fromhex("0001000100000000"), bytes.fromhex("0001000200000000"), 1)
+    answer = dnswire.read(asked, wire)
+    assert (answer.status, answer.rcode, answer.data) == (AnswerStatus.NODATA, "NOERROR", ())
+    assert answer == judged("a.org", "A", wire)
+
+
+@pytest.mark.parametrize(("aliases", "found"), [(1, True), (15, True), (16, False), (40, False)])
+def test_an_alias_chain_is_followed_so_far_and_no_further(aliases, found):
+    asked = dnswire.question("n0.org", "A")
+    message = dns.message.make_response(dns.message.from_wire(dnswire.make_query(1, asked)))
+    for i in range(aliases):
+        message.answer.append(dns.rrset.from_text(f"n{i}.org.", 1, "IN", "CNAME", f"n{i + 1}.org."))
+    message.answer.append(dns.rrset.from_text(f"n{aliases}.org.", 1, "IN", "A", "192.0.2.1"))
+    answer = dnswire.read(asked, message.to_wire())
+    assert answer.data == (("192.0.2.1",) if found else ())
+    assert not found or answer.canonical_name == f"n{aliases}.org"
+    assert answer == judged("n0.org", "A", message.to_wire())
+
+
+def test_a_dname_is_followed():
+    asked = dnswire.question("mx.old.org", "A")
+    message = dns.message.make_response(dns.message.from_wire(dnswire.make_query(1, asked)))
+    message.answer.append(dns.rrset.from_text("old.org.", 1, "IN", "DNAME", "new.net."))
+    message.answer.append(dns.rrset.from_text("mx.new.net.", 1, "IN", "A", "192.0.2.1"))
+    assert dnswire.read(asked, message.to_wire()) == Answer(
+        AnswerStatus.OK, "NOERROR", canonical_name="mx.new.net", data=("192.0.2.1",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "rdtype", "why"),
+    [
+        ("@ 0001 0001 00000000 0003 c00002", "A", "4 octets"),
+        ("@ 001c 0001 00000000 0004 c0000201", "AAAA", "16 octets"),
+        ("@ 000f 0001 00000000 0002 000a", "MX", "without an exchange"),
+        ("@ 000f 0001 00000000 0004 000a 0000", "MX", "does not fill"),
+        ("@ 0034 0001 00000000 0002 0301", "TLSA", "3 octets"),
+        ("@ 0010 0001 00000000 0000", "TXT", "without a string"),
+        ("@ 0010 0001 00000000 0003 05 6162", "TXT", "beyond its TXT"),
+        ("@ 0010 0001 00000000 0009 01 61", "TXT", "beyond the message"),
+        ("@ 0010 0001 0000", "TXT", "in the middle"),
+        ("@ 0010 0001 00000000 0002 01 61 ff", "TXT", "follows"),
+        ("00 0029 04d0 00000000 0000", "TXT", "OPT"),
+        ("80 0010 0001 00000000 0002 01 61", "TXT", "unknown kind"),
+    ],
+)
+def test_broken_records(records, rdtype, why):
+    malformed(response(records, asked=dnswire.question(NAME, rdtype)), why, rdtype=rdtype)
+
+
+def test_the_upper_bits_of_the_rcode_stand_in_opt():
+    opt = bytes.fromhex("00 0029 04d0 01000000 0000")
+    answer = dnswire.read(ASKED, response(counts="0001000000000001", tail=opt))
+    assert (answer.status, answer.rcode) == (AnswerStatus.FAILED, "BADVERS")
+    malformed(response(counts="0001000000000002", tail=opt * 2), "OPT")
+
+
+def test_odd_octets_in_an_exchange_come_out_escaped_and_the_root_empty():
+    records = "@ 000f 0001 00000000 0009 0005 05 2e5c0041ff 00" + "@ 000f 0001 00000000 0003 0000 00"
+    answer = dnswire.read(ASKED, response(records, counts="0001000200000000"))
+    assert answer.data == ((5, "\\.\\\\\\000a\\255"), (0, ""))
+
+
+def test_authenticated_is_the_ad_bit_and_tc_is_seen():
+    assert dnswire.read(ASKED, response(flags=0x81A0, counts="0001000000000000")).authenticated
+    assert dnswire.is_truncated(response(flags=0x8380))
+    assert not dnswire.is_truncated(response())
+
+
+def test_a_message_full_of_pointers_is_read_all_the_same():
+    """64 KB of records whose owners need all pointers that are allowed: some ten thousand steps, not millions."""
+    asked = dnswire.question(NAME, "TXT")
+    chain, places = chain_of_pointers(asked, dnswire.MAX_POINTERS)
+    owner = (0xC000 | places[dnswire.MAX_POINTERS - 2]).to_bytes(2, "big")
+    record = owner + bytes.fromhex("0010 0001 00000000 0002 0161")
+    count = (65_000 - len(chain)) // len(record)
+    wire = response(counts=f"0001{count + 1:04x}00000000", asked=asked) + chain + record * count
+    assert len(dnswire.read(asked, wire).data) == 2
