@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import uvloop
 
@@ -106,7 +107,7 @@ async def run(port: int, count: int, concurrency: int, url: str) -> dict[str, fl
 
 def resident() -> int:
     """Resident memory now, in KB."""
-    with open("/proc/self/status", encoding="ascii") as status:
+    with Path("/proc/self/status").open(encoding="ascii") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 

@@ -79,9 +79,8 @@ def main() -> None:
     parser.add_argument("--endpoints", type=int, default=10_000)
     parser.add_argument("--in-flight", type=int, default=2_000)
     options = parser.parse_args()
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
-    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}\n")
     print("| what | measured | against |\n|---|---|---|", flush=True)
     for row in rows(options.endpoints, options.in_flight):
         print(f"| {' | '.join(row)} |", flush=True)
