@@ -1,11 +1,11 @@
 """What can go wrong with a database, each as one line that a person can act on."""
 
 
-class BadDatabase(ValueError):  # noqa: N818  # says what is bad, like the house's other Bad*
+class BadDatabase(ValueError):  # says what is bad, like the house's other Bad*
     """The database that was asked for cannot be used: a bad URL, a missing file, somebody else's tables."""
 
 
-class StorageFailed(RuntimeError):  # noqa: N818  # says what happened
+class StorageFailed(RuntimeError):  # says what happened
     """A write was given up. Everything committed before is safe; the scan can be resumed."""
 
 

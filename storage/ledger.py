@@ -98,8 +98,8 @@ class SqlLedger:
             merged: dict[str, Target] = {}
             for target in batch:
                 merged[target.domain] = merge_targets(merged.get(target.domain), target)
-            rows = [self._domain_row(target) for target in merged.values()]
-            await self._database.run(partial(self._enter, rows=rows, number=self._batches_entered))
+            entering = partial(self._enter, targets=list(merged.values()), number=self._batches_entered)
+            await self._database.run(entering)
             self._batches_entered += 1
 
     def _begin_loading(self, connection: Connection) -> int:
@@ -111,7 +111,7 @@ class SqlLedger:
         connection.execute(update(scan).where(mine).values(target_batches=0))
         return 0
 
-    def _enter(self, connection: Connection, rows: Sequence[Row], number: int) -> None:
+    def _enter(self, connection: Connection, targets: Sequence[Target], number: int) -> None:
         # Weights add, so a batch whose commit went unanswered must not be entered again: the scan counts them.
         counted = connection.execute(
             update(scan)
@@ -119,7 +119,7 @@ class SqlLedger:
             .values(target_batches=number + 1)
         )
         if counted.rowcount:
-            upsert(connection, domain, rows, _merged)
+            upsert(connection, domain, [self._domain_row(target) for target in targets], _merged)
 
     def _domain_row(self, target: Target) -> Row:
         return {
@@ -182,10 +182,14 @@ class SqlLedger:
     async def enroll(self, endpoints: Iterable[tuple[Endpoint, Reason | None]]) -> None:
         iterator = iter(endpoints)
         while batch := dict(islice(iterator, ENROLL_BATCH)):
-            due = [self._row(of) for of, reason in batch.items() if reason is None]
-            excluded = [(of, reason.value) for of, reason in batch.items() if reason is not None]
-            refused = [self._row(of, reason=reason, due_attempt=0) for of, reason in excluded]
-            await self._database.run(partial(_enroll, due=due, refused=refused))
+            await self._database.run(partial(self._enroll, batch=batch))
+
+    def _enroll(self, connection: Connection, batch: Mapping[Endpoint, Reason | None]) -> None:
+        refused = [
+            self._row(of, reason=reason.value, due_attempt=0) for of, reason in batch.items() if reason is not None
+        ]
+        upsert(connection, endpoint, [self._row(of) for of, reason in batch.items() if reason is None])
+        upsert(connection, endpoint, refused, _refused)
 
     async def pending(self, limit: int) -> Sequence[Work]:
         if self._held_back is None:
@@ -265,11 +269,6 @@ class SqlLedger:
 
     async def _fetch(self, query: Executable) -> Sequence[AnyRow[*tuple[Any, ...]]]:
         return await self._database.read(lambda connection: connection.execute(query).all())
-
-
-def _enroll(connection: Connection, due: Sequence[Row], refused: Sequence[Row]) -> None:
-    upsert(connection, endpoint, due)
-    upsert(connection, endpoint, refused, _refused)
 
 
 def _after(columns: Sequence[ColumnElement[object]], last: Sequence[object]) -> list[ColumnElement[bool]]:

@@ -69,7 +69,7 @@ domain = Table(
     Column("authenticated", Boolean, nullable=False, default=False),
     Column("mx_set", Name),  # NULL: no MX
     Index("domain_order", "scan_id", "order_key"),
-    Index("domain_mx_set", "scan_id", "mx_set"),
+    Index("domain_mx_set", "scan_id", "mx_set", "weight"),  # covers what reports count
     sqlite_with_rowid=False,
 )
 
@@ -126,7 +126,7 @@ endpoint = Table(
     Column("not_before", UtcTime),  # parked until then
     # A fact of the two numbers, so that a late observation and a parked retry may arrive in any order.
     Column("done", Boolean, Computed("last_attempt >= due_attempt", persisted=True), nullable=False),
-    Index("endpoint_order", "scan_id", "done", "order_key"),
+    Index("endpoint_order", "scan_id", "order_key"),  # without done: finishing one touches no index
     Index("endpoint_address", "scan_id", "address"),
     sqlite_with_rowid=False,
 )
@@ -160,7 +160,6 @@ observation = Table(
     Column("software", Text),
     Column("started_at", UtcTime, nullable=False),
     Column("duration_ms", Integer, nullable=False),
-    Index("observation_certificate", "scan_id", "certificate"),
     sqlite_with_rowid=False,
 )
 

@@ -55,7 +55,7 @@ class Meaning:
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """The rows of one transaction by table; a dict where a key may come twice."""
 
     domains: dict[str, Row] = field(default_factory=dict)
@@ -69,11 +69,13 @@ class _Batch:
     lists: list[Row] = field(default_factory=list)
     ca_names: list[Row] = field(default_factory=list)
     roles: dict[str, Row] = field(default_factory=dict)
-    known: set[tuple[str, object]] = field(default_factory=set)
 
 
 class Store:
-    """Writes records of one scan. Used by one thread."""
+    """Turns the records of one scan into batches. Used by one thread at a time.
+
+    A store takes it that every batch it made is written, in the order made, or the scan given up.
+    """
 
     def __init__(self, scan_id: int, seed: int, meaning: Meaning) -> None:
         self._scan_id = scan_id
@@ -81,23 +83,16 @@ class Store:
         self._meaning = meaning
         self._known: set[tuple[str, object]] = set()
 
-    def write(self, connection: Connection, records: Iterable[Record | Captured]) -> set[tuple[str, object]]:
-        """Write records; returns what `committed` has to be told once the transaction is."""
-        batch = _Batch()
-        for record in records:
-            self._add(batch, record)
-        _write_routing(connection, batch)
-        _write_certificates(connection, batch)
-        _write_observations(connection, batch)
-        return batch.known
-
-    def committed(self, known: set[tuple[str, object]]) -> None:
-        """These facts are stored, and need not be written again."""
+    def prepare(self, records: Iterable[Record | Captured]) -> Batch:
+        """The rows of records, less what earlier batches have said already."""
         if len(self._known) > KNOWN:
             self._known.clear()
-        self._known |= known
+        batch = Batch()
+        for record in records:
+            self._add(batch, record)
+        return batch
 
-    def _add(self, batch: _Batch, record: Record | Captured) -> None:
+    def _add(self, batch: Batch, record: Record | Captured) -> None:
         if isinstance(record, Observation):
             self._add_observation(batch, record)
         elif isinstance(record, MailRouting):
@@ -108,53 +103,53 @@ class Store:
         else:
             self._add_certificate(batch, record)
 
-    def _is_new(self, batch: _Batch, kind: str, key: object) -> bool:
+    def _is_new(self, kind: str, key: object) -> bool:
         fact = (kind, key)
-        if fact in self._known or fact in batch.known:
+        if fact in self._known:
             return False
-        batch.known.add(fact)
+        self._known.add(fact)
         return True
 
-    def _add_routing(self, batch: _Batch, routing: MailRouting) -> None:
+    def _add_routing(self, batch: Batch, routing: MailRouting) -> None:
         mx_set = rows.mx_set_digest(routing.mx)
         rank = order_key(self._seed, routing.domain)
         batch.domains[routing.domain] = rows.domain_row(self._scan_id, routing, mx_set, rank)
-        if mx_set is not None and self._is_new(batch, "set", mx_set):
+        if mx_set is not None and self._is_new("set", mx_set):
             batch.set_hosts += rows.mx_set_rows(self._scan_id, mx_set, routing.mx)
         for host in routing.mx:
-            if self._is_new(batch, "host", host):
+            if self._is_new("host", host):
                 self._add_host(batch, host)
 
-    def _add_host(self, batch: _Batch, host: MxHost) -> None:
+    def _add_host(self, batch: Batch, host: MxHost) -> None:
         row = rows.mx_host_row(self._scan_id, host, self._meaning.operator_of(host.host))
         (batch.hosts_found if host.addresses else batch.hosts)[row["mx_host"]] = row
         batch.addresses += rows.mx_address_rows(self._scan_id, host)
 
-    def _add_certificate(self, batch: _Batch, record: Certificate) -> None:
-        if self._is_new(batch, "certificate", record.sha256):
+    def _add_certificate(self, batch: Batch, record: Certificate) -> None:
+        if self._is_new("certificate", record.sha256):
             batch.certificates.append(rows.certificate_row(record))
 
-    def _add_role(self, batch: _Batch, sha256: str, role: Role) -> None:
-        if self._is_new(batch, "role", (sha256, role)):
+    def _add_role(self, batch: Batch, sha256: str, role: Role) -> None:
+        if self._is_new("role", (sha256, role)):
             stored = batch.roles.get(sha256)
             if stored is None or _RANK[role] > _RANK[stored["role"]]:
                 batch.roles[sha256] = {"scan_id": self._scan_id, "sha256": sha256, "role": role.value}
 
-    def _add_observation(self, batch: _Batch, record: Observation) -> None:
+    def _add_observation(self, batch: Batch, record: Observation) -> None:
         listed = rows.digests(record.certificate_list)
         ca_names = rows.ca_names_digest(record.client_ca_names)
         row = rows.observation_row(self._scan_id, record, listed, ca_names, self._meaning.software_of(record))
         batch.observations.append(row)
         self._add_attempt(batch, record, row)
-        if listed and self._is_new(batch, "list", row["list_sha256"]):
+        if listed and self._is_new("list", row["list_sha256"]):
             batch.lists.append({"list_sha256": row["list_sha256"], "certificates": listed})
             for position, sha256 in enumerate(listed):
                 self._add_role(batch, sha256, Role.CA if position else Role.SERVER)
-        if record.client_ca_names is not None and self._is_new(batch, "ca-names", ca_names):
+        if record.client_ca_names is not None and self._is_new("ca-names", ca_names):
             names = rows.ca_name_set_row(str(ca_names), record.client_ca_names, self._meaning.ca_name_text)
             batch.ca_names.append(names)
 
-    def _add_attempt(self, batch: _Batch, record: Observation, row: Row) -> None:
+    def _add_attempt(self, batch: Batch, record: Observation, row: Row) -> None:
         key = (row["mx_host"], row["address"], row["port"])
         earlier = batch.endpoints.get(key)
         if earlier is None or earlier["last_attempt"] < record.attempt:
@@ -183,7 +178,14 @@ def greater(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement
 _RANK = {Role.SERVER: 2, Role.CLIENT: 1, Role.CA: 0}
 
 
-def _write_routing(connection: Connection, batch: _Batch) -> None:
+def write(connection: Connection, batch: Batch) -> None:
+    """Write a batch; writing it again changes nothing."""
+    _write_routing(connection, batch)
+    _write_certificates(connection, batch)
+    _write_observations(connection, batch)
+
+
+def _write_routing(connection: Connection, batch: Batch) -> None:
     def same(*names: str) -> Callable[[Columns], Columns]:
         return lambda new: {name: new[name] for name in names}
 
@@ -197,7 +199,7 @@ def _write_routing(connection: Connection, batch: _Batch) -> None:
     upsert(connection, domain, list(batch.domains.values()), routing)
 
 
-def _write_certificates(connection: Connection, batch: _Batch) -> None:
+def _write_certificates(connection: Connection, batch: Batch) -> None:
     upsert(connection, certificate, batch.certificates)
     upsert(connection, certificate_list, batch.lists)
     upsert(connection, ca_name_set, batch.ca_names)
@@ -210,7 +212,7 @@ def _write_certificates(connection: Connection, batch: _Batch) -> None:
     upsert(connection, scan_certificate, list(batch.roles.values()), better)
 
 
-def _write_observations(connection: Connection, batch: _Batch) -> None:
+def _write_observations(connection: Connection, batch: Batch) -> None:
     def attempted(new: Columns) -> Columns:
         stored = endpoint.c
         later = new["last_attempt"] > stored.last_attempt

@@ -1,21 +1,21 @@
 """Takes the records of a scan and stores them: batched, each batch one transaction, off the event loop.
 
-`write` only appends to a list. One task hands batches to the database's writer thread, where records become rows:
-at most `BATCH` at once, so that a claim never waits long behind them, and none older than `MOST_SECONDS`. When the
-database cannot follow, or is away, `write` waits. A batch that was given up is raised by every later call.
+`write` only appends to a list. One task takes batches from it: records become rows in one thread while the
+database's writer thread stores the batch before. A batch has at most `BATCH` records, so that a claim never waits
+long behind it, and none is older than `MOST_SECONDS`. When the database cannot follow, or is away, `write` waits.
+What was given up is raised by every later call.
 """
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
-
-from sqlalchemy import Connection
 
 from scanner.ledger import Record
 from scanner.records import Certificate, Observation, Role
 from storage.database import Database
-from storage.store import Captured, Meaning, Store
+from storage.store import Batch, Captured, Meaning, Store, write
 
 BATCH = 1000
 BUFFER = 10_000
@@ -38,7 +38,7 @@ class Writer:
         self._database = database
         self._store = Store(scan_id, seed, Meaning(operator_of, software_of, ca_name_text))
         self._buffer: list[Record | Captured] = []
-        self._accepted = self._wanted = self._written = 0  # counts of records
+        self._accepted = self._wanted = self._taken = self._written = 0  # counts of records
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._moved = asyncio.Condition()
@@ -101,28 +101,40 @@ class Writer:
         self._wake.set()
 
     async def _drain(self) -> None:
-        while self._failure is None:
-            if len(self._buffer) < BATCH and self._written >= self._wanted and not self._closing:
-                self._wake.clear()
-                await self._wake.wait()
-            elif self._buffer:
-                await self._write_batch()
-            elif self._closing:
-                return
+        writing: asyncio.Task[None] | None = None
+        while await self._has_batch():
+            records, self._buffer = self._buffer[:BATCH], self._buffer[BATCH:]
+            preparing = asyncio.create_task(asyncio.to_thread(self._store.prepare, records))
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(self._write(preparing, len(records)))
+        if writing is not None:
+            await writing
 
-    async def _write_batch(self) -> None:
-        batch, self._buffer = self._buffer[:BATCH], self._buffer[BATCH:]
+    async def _has_batch(self) -> bool:
+        """Wait until there is something to write now; False once there never will be."""
+        while self._failure is None and not self._closing:
+            if len(self._buffer) >= BATCH or (self._buffer and self._taken < self._wanted):
+                break
+            self._wake.clear()
+            await self._wake.wait()
+        self._taken += min(len(self._buffer), BATCH)
+        return bool(self._buffer) and self._failure is None
+
+    async def _write(self, preparing: asyncio.Task[Batch], records: int) -> None:
         try:
-            self._store.committed(await self._database.run(self._writing(batch)))
+            batch = await preparing
+            if self._failure is None:
+                await self._database.run(partial(write, batch=batch))
+                self._written += records
         except Exception as error:  # noqa: BLE001  # whatever it was, it is raised to whoever writes
             self._failure = error
-        else:
-            self._written += len(batch)
+            self._wake.set()
+        await self._notify()
+
+    async def _notify(self) -> None:
         async with self._moved:
             self._moved.notify_all()
-
-    def _writing(self, batch: list[Record | Captured]) -> Callable[[Connection], set[tuple[str, object]]]:
-        return lambda connection: self._store.write(connection, batch)
 
     def _check(self) -> None:
         if self._failure is not None:

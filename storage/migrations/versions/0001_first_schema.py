@@ -98,7 +98,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("scan_id", "domain"),
         sqlite_with_rowid=False,
     )
-    op.create_index("domain_mx_set", "domain", ["scan_id", "mx_set"], unique=False)
+    op.create_index("domain_mx_set", "domain", ["scan_id", "mx_set", "weight"], unique=False)
     op.create_index("domain_order", "domain", ["scan_id", "order_key"], unique=False)
     op.create_table(
         "endpoint",
@@ -120,7 +120,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("endpoint_address", "endpoint", ["scan_id", "address"], unique=False)
-    op.create_index("endpoint_order", "endpoint", ["scan_id", "done", "order_key"], unique=False)
+    op.create_index("endpoint_order", "endpoint", ["scan_id", "order_key"], unique=False)
     op.create_table(
         "list_classification",
         sa.Column("scan_id", sa.Integer(), nullable=False),
@@ -198,7 +198,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("scan_id", "mx_host", "address", "port", "attempt"),
         sqlite_with_rowid=False,
     )
-    op.create_index("observation_certificate", "observation", ["scan_id", "certificate"], unique=False)
     op.create_table(
         "scan_certificate",
         sa.Column("scan_id", sa.Integer(), nullable=False),
