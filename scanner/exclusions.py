@@ -141,6 +141,8 @@ def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
     """The network of an entry, None where it is to be read as a name; mapped networks come as their IPv4."""
     if not _NUMERIC.fullmatch(entry):
         return None
+    if "%" in entry:
+        raise ValueError(f"{entry[:100]!r}: an address with a zone names no host on the Internet")
     try:
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:

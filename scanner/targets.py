@@ -146,9 +146,10 @@ def _header(fields: list[str]) -> tuple[str, ...] | None:
 
 
 def _target(fields: list[str], columns: tuple[str, ...] | None) -> Target:
-    named = dict(zip(columns or _by_place(fields), fields, strict=False))
-    if len(named) != len(fields):
-        raise BadTarget(f"{len(fields)} columns where {len(named)} were expected")
+    columns = columns or _by_place(fields)
+    if len(columns) != len(fields):
+        raise BadTarget(f"not the columns of the header, {','.join(columns)}")
+    named = dict(zip(columns, fields, strict=True))
     domain = parse_domain(named.pop("domain"))
     rank, weight = named.get("rank"), named.get("weight")
     return Target(
