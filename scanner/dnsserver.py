@@ -100,10 +100,11 @@ class Server(Generic[P]):
             sock.close()
         self._channels.clear()
 
-    def send(self, pending: P) -> bool:
-        """Ask from one of the sockets, under an ID that is free there; False where it cannot be reached."""
+    def send(self, pending: P) -> None:
+        """Ask from one of the sockets, under an ID that is free there; `broken` is called soon if that fails."""
         if not self._channels:
-            return False
+            self._break_soon([pending])
+            return
         sock, waiting = self._channels[self._random16() % len(self._channels)]
         ident = self._random16()
         while ident in waiting:
@@ -112,9 +113,10 @@ class Server(Generic[P]):
         self.sent += 1
         try:
             sock.send(dnswire.make_query(ident, pending.asked))
-        except OSError:  # no route, no buffer, or the ICMP error of an earlier datagram
-            return False
-        return True
+        except BlockingIOError:  # no room in the buffer
+            self._break_soon([pending])
+        except OSError:  # no route, or an earlier datagram's ICMP error, which the kernel tells once
+            self._break_soon(list(waiting.values()))
 
     async def ask_over_tcp(self, asked: dnswire.Question) -> bytes | None:
         """The message that answers over a TCP connection of its own (RFC 7766), None if there is none.
@@ -144,6 +146,10 @@ class Server(Generic[P]):
                 self.ignored += 1
             else:
                 self._heard(self, pending, message)
+
+    def _break_soon(self, pendings: Sequence[P]) -> None:
+        """Not at once, so that a failure cannot start the next one inside itself."""
+        asyncio.get_running_loop().call_soon(self._broken, self, pendings)
 
     def _random16(self) -> int:
         """16 unpredictable bits, read from the system in larger pieces."""

@@ -224,8 +224,7 @@ class Resolver:
         server = self._next_server(lookup.server)
         lookup.server, lookup.in_tcp = server, False
         self._expire_later(lookup, self._loop)
-        if not server.send(lookup):
-            self._loop.call_soon(self._broken, server, [lookup])
+        server.send(lookup)
 
     def _heard(self, server: Server[_Lookup], lookup: _Lookup, message: bytes) -> None:
         """A message that answers the question came over UDP from a server that was asked."""
