@@ -102,6 +102,8 @@ class Peer:
         self.left = None
         self.secret = None
         self.bytewise = False  # cut everything into octets
+        self.sent = 0
+        self.budget = None  # how many octets may be sent in all; then the script ends
         self._tls = None
         self._buffer = b""
         sock.settimeout(PATIENCE)
@@ -115,11 +117,16 @@ class Peer:
 
     def say_raw(self, data, *, bytewise=False):
         """Past TLS."""
+        if self.budget is not None:
+            data = data[: self.budget - self.sent]
+        self.sent += len(data)
         if bytewise or self.bytewise:
             for octet in data:
                 self.sock.sendall(bytes([octet]))
         else:
             self.sock.sendall(data)
+        if self.sent == self.budget:
+            raise ConnectionAbortedError
 
     def hear(self):
         """The next command; "" once the client is gone."""
@@ -156,7 +163,7 @@ class Peer:
             except SSL.WantReadError:
                 self.say_raw(self._output(tls))
             except SSL.Error:
-                self.sock.sendall(self._output(tls))  # the alert
+                self.say_raw(self._output(tls))  # the alert
                 raise
             else:
                 self._tls = tls

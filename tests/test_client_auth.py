@@ -1,4 +1,4 @@
-"""The contract's table of client_auth, row by row; tests/test_tls.py and tests/dialogues/ have the same over sockets."""
+"""The contract's table of client_auth, row by row; test_tls.py and dialogues/ have the same over sockets."""
 
 from dataclasses import replace
 

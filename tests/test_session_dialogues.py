@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from smtpfake import server_context
-from test_session import look
+from test_session import SECONDS, SHORT, look
 
 FOLDER = Path(__file__).parent / "dialogues"
 JSON = {"null": None, "true": True, "false": False}
@@ -71,7 +71,8 @@ async def test_dialogue(name, bytewise):
     headers, expected, steps = read(name)
     if bytewise and "whole-only" in headers:
         return
-    observation, peers = await look(replay(steps, bytewise=bytewise))
+    seconds = SHORT if steps[-1][2] == "END: silence" else SECONDS
+    observation, peers = await look(replay(steps, bytewise=bytewise), seconds=seconds)
     seen = {key: getattr(observation, key) for key in expected}
     assert {key: JSON.get(value, value) for key, value in expected.items()} == {
         key: str(value) if type(value) is int else value for key, value in seen.items()

@@ -460,6 +460,43 @@ async def test_a_handshake_cut_anywhere(end):
         assert observation.client_auth is (verdict if cut == len(pieces) else ClientAuth.UNTESTED)
 
 
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+async def test_a_session_cut_anywhere(version, end):
+    """Every 29th octet of all that a server says, TLS included: the stages come in order, and nothing is ours."""
+    context = server_context(version)
+
+    def session(peer):
+        peer.until_starttls()
+        peer.tls(context)
+        peer.rest()
+
+    def cut_at(offset):
+        def script(peer):
+            peer.budget = offset
+            try:
+                session(peer)
+            finally:
+                if end == "reset":
+                    peer.reset()
+
+        return script
+
+    _, peers = await look(session)
+    stages = []
+    for offset in range(1, peers[0].sent - 1, 29):
+        observation, _ = await look(cut_at(offset))
+        stages.append(list(Stage).index(observation.stage))
+        finished = observation.stage is Stage.QUIT
+        assert observation.failure in ((None,) if finished else (Failure.CLOSED, Failure.RESET)), offset
+        assert (observation.status is Status.MEASURED) == (observation.certificate_list != ()), offset
+        assert observation.status is Status.MEASURED or observation.stage is not Stage.EHLO_AFTER_TLS
+        assert observation.client_auth in {ClientAuth.UNTESTED, ClientAuth.NOT_REQUESTED}
+    if end == "close":  # a reset may overtake what was said before
+        assert stages == sorted(stages)
+    assert set(stages) >= {list(Stage).index(stage) for stage in (Stage.GREETING, Stage.HANDSHAKE)}
+
+
 async def test_renegotiation_is_declined():
     """A HelloRequest after the handshake (RFC 5246 section 7.4.1.1) is answered with an alert."""
 
