@@ -116,20 +116,38 @@ class Exclusions:
             self._names | other._names, self._mx_names | other._mx_names, self._networks | other._networks
         )
 
-    def _add(self, entry: str) -> None:
-        network = _network(entry)
-        if network is not None:
-            self._networks.add(network)
+    def _add(self, text: str) -> None:
+        entry = read_entry(text)
+        if entry.network is not None:
+            self._networks.add(entry.network)
             return
-        prefix, separator, rest = entry.partition(":")
-        only_mx = bool(separator) and prefix.lower() == "mx"
-        names = self._mx_names if only_mx else self._names
-        name = rest.strip() if only_mx else entry
-        below = name.startswith("*.")
-        try:
-            (names.below if below else names.exact).add(parse_domain(name.removeprefix("*."), underscores=True))
-        except BadTarget as error:
-            raise ValueError(f"{entry[:100]!r}: {error}") from None
+        names = self._mx_names if entry.only_mx else self._names
+        (names.below if entry.below else names.exact).add(entry.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One opt-out: a network, or else a name; `below` takes in all below it, `only_mx` leaves domains alone."""
+
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
+    name: str = ""
+    below: bool = False
+    only_mx: bool = False
+
+
+def read_entry(text: str) -> Entry:
+    """Read one entry, without comment. Raises ValueError with one line where that cannot be done."""
+    network = _network(text)
+    if network is not None:
+        return Entry(network)
+    prefix, separator, rest = text.partition(":")
+    only_mx = bool(separator) and prefix.lower() == "mx"
+    name = rest.strip() if only_mx else text
+    try:
+        parsed = parse_domain(name.removeprefix("*."), underscores=True)
+    except BadTarget as error:
+        raise ValueError(f"{text[:100]!r}: {error}") from None
+    return Entry(None, parsed, name.startswith("*."), only_mx)
 
 
 def _folded(name: str) -> str:
