@@ -4,14 +4,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from reports import as_csv, as_json, as_markdown, figures, rows
-from reports.figures import Report
+from reports import as_csv, as_html, as_json, as_markdown, charts, figures, rows
+from reports.figures import Figure, Report
 from storage import counts
 from storage.database import Database
 
 RENDERERS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
-    {"json": as_json.render, "csv": as_csv.render, "md": as_markdown.render}
+    {"json": as_json.render, "csv": as_csv.render, "md": as_markdown.render, "html": as_html.render}
 )
+
+
+IMAGES: Mapping[str, Callable[[Figure], bytes]] = MappingProxyType(
+    {"svg": lambda figure: charts.svg(figure).encode(), "png": charts.png}
+)
+FORMATS = (*RENDERERS, *IMAGES)
 
 
 def build(database: Database, scan: int | None) -> Report:
@@ -22,7 +28,17 @@ def build(database: Database, scan: int | None) -> Report:
 
 
 def write(report: Report, form: str, path: Path | None) -> None:
-    """Render to a file, whole or not at all, or to standard output."""
+    """Render to a file, whole or not at all, or to standard output; images to a directory, one a chart."""
+    if form in IMAGES:
+        _write_images(report, form, path)
+        return
     rendered = RENDERERS[form](report)
     with rows.output(path) as out:
         out.write(rendered)
+
+
+def _write_images(report: Report, form: str, path: Path | None) -> None:
+    directory = path or Path()
+    directory.mkdir(parents=True, exist_ok=True)
+    for figure in charts.drawn(report):
+        (directory / f"{figure.id}.{form}").write_bytes(IMAGES[form](figure))

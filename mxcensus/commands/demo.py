@@ -20,7 +20,7 @@ from storage.database import open_database
 
 DOMAINS = 73
 SEED = 2026
-FORMATS = ("md", "json", "csv")
+FORMATS = ("html", "md", "json", "csv")
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:

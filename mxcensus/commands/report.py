@@ -12,8 +12,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser("report", help="full figures of one scan")
     parser.set_defaults(run=run)
     common.add_scan(parser)
-    parser.add_argument("--format", choices=sorted(reporting.RENDERERS), default="md", help="(default %(default)s)")
-    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a file (default: standard output)")
+    parser.add_argument("--format", choices=reporting.FORMATS, default="md", help="(default %(default)s)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="a file (default: standard output); for svg and png a directory",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

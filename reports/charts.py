@@ -1,0 +1,122 @@
+"""One chart a figure, as one specification that serves the page, SVG and PNG files alike.
+
+Bars of shares, one colour a hierarchy or class; two key fields become stacked bars. Altair makes the Vega-Lite
+specification and vl-convert renders it, both without a browser or a network; they are the extra `charts`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.definitions import UNIT_TITLES, Unit
+from reports.figures import Figure, Report
+from reports.text import number, percent, show
+
+CHARTS: Mapping[str, Unit] = {
+    "eku": Unit.MX_HOST,
+    "hierarchy": Unit.MX_HOST,
+    "eku_by_hierarchy": Unit.MX_HOST,
+    "programs": Unit.MX_HOST,
+    "client_auth": Unit.MX_HOST,
+    "eku_by_client_auth": Unit.MX_HOST,
+    "validity": Unit.CERTIFICATE,
+    "key_types": Unit.CERTIFICATE,
+    "tls_versions": Unit.MX_HOST,
+    "software": Unit.MX_HOST,
+}
+"""Which figures are drawn, and in which unit."""
+
+MOST_BARS = 15
+WIDTH = 520
+BAR = "#3b76af"
+PALETTE = (
+    "#3b76af",
+    "#d9822b",
+    "#4f9d69",
+    "#b5495b",
+    "#7a68a6",
+    "#8c6d46",
+    "#5aa7b0",
+    "#a0a0a0",
+    "#c2a83e",
+    "#d27ba8",
+)
+PADDING = {"left": 40, "right": 60, "top": 8, "bottom": 8}
+"""Room for a reader's font that is wider than the one that the layout was computed with."""
+
+INK = "#6b7280"
+"""Text that can be read on a white and on a dark page."""
+
+
+class NoCharts(ValueError):
+    """The extra `charts` is not installed; the message is one line."""
+
+
+def drawn(report: Report) -> list[Figure]:
+    """The figures of a report that have a chart, in order."""
+    found = (report.figure(name, unit) for name, unit in CHARTS.items())
+    return [figure for figure in found if figure is not None and figure.rows]
+
+
+def specification(figure: Figure) -> dict[str, Any]:
+    """The Vega-Lite specification of a figure's chart."""
+    altair = _altair()
+    shown = sorted(figure.rows, key=lambda row: -row.count)[:MOST_BARS]
+    keys = figure.definition.keys
+    values = [
+        {
+            "key": show(row.key[0]),
+            "series": show(row.key[1]) if len(keys) > 1 else "",
+            "share": row.share or 0.0,
+            "label": f"{number(row.count)} ({percent(row.share)})",
+        }
+        for row in shown
+    ]
+    order = list(dict.fromkeys(value["key"] for value in values))
+    chart = altair.Chart(altair.Data(values=values)).encode(
+        x=altair.X("share:Q", title=f"share of measured {UNIT_TITLES[figure.unit]}", axis=altair.Axis(format="%")),
+        y=altair.Y("key:N", title=None, sort=order),
+    )
+    if len(keys) > 1:
+        colour = altair.Color("series:N", title=keys[1], scale=altair.Scale(range=list(PALETTE)))
+        layered = chart.mark_bar(size=16).encode(color=colour)
+    else:
+        bars = chart.mark_bar(size=16, color=BAR)
+        layered = bars + chart.mark_text(align="left", dx=4, color=INK).encode(text="label:N")
+    made: dict[str, Any] = (
+        layered.properties(width=WIDTH, height={"step": 26})
+        .configure(background="transparent", font="system-ui, sans-serif", padding=PADDING)
+        .configure_view(stroke=None)
+        .configure_axis(labelColor=INK, titleColor=INK, gridColor=INK, gridOpacity=0.2, domain=False, ticks=False)
+        .configure_axisY(labelLimit=240, labelFontSize=12)
+        .configure_legend(labelColor=INK, titleColor=INK, orient="bottom", columns=3)
+        .to_dict()
+    )
+    return made
+
+
+def svg(figure: Figure) -> str:
+    """The chart as an SVG element."""
+    return str(_vl_convert().vegalite_to_svg(specification(figure)))
+
+
+def png(figure: Figure) -> bytes:
+    """The chart as a PNG image, on white, twice the size of the SVG."""
+    white = specification(figure)
+    white["config"]["background"] = "white"
+    return bytes(_vl_convert().vegalite_to_png(white, scale=2))
+
+
+def _altair() -> Any:
+    try:
+        import altair as alt  # noqa: PLC0415  # an extra: reports without charts do not need it
+    except ImportError:
+        raise NoCharts("charts need the extra `charts`: pip install 'mxcensus[charts]'") from None
+    return alt
+
+
+def _vl_convert() -> Any:
+    try:
+        import vl_convert  # noqa: PLC0415  # an extra, as above
+    except ImportError:
+        raise NoCharts("charts need the extra `charts`: pip install 'mxcensus[charts]'") from None
+    return vl_convert
