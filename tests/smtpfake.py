@@ -212,6 +212,13 @@ class Peer:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
+    def close(self):
+        """Close with FIN, whatever the client still says: what is unread would make it a RST."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+        self.silence()
+        self.sock.close()
+
     def silence(self):
         """Say nothing until the client goes."""
         with suppress(OSError):
@@ -264,7 +271,7 @@ def serving(script):
         except Exception as error:  # noqa: BLE001
             surprises.append(error)
         finally:
-            peer.sock.close()
+            peer.close()
 
     def accept():
         with suppress(OSError):
