@@ -19,10 +19,13 @@ LONGEST_CELL = 32_766
 _CUT = "…"
 
 # C0, DEL and C1; soft hyphen; Arabic letter mark; zero width characters and bidirectional controls (UAX 9); line
-# and paragraph separators; word joiner to isolates; surrogates; byte order mark; annotations; tags; private use.
+# and paragraph separators; word joiner to isolates; surrogates; byte order mark; annotations; the other
+# format characters of Unicode's category Cf; tags; private use.
 _HIDDEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f"
-    "\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U000e0000-\U0010ffff]"
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2"
+    "\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f"
+    "\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
 )
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]|#~$]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
