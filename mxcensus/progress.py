@@ -30,6 +30,7 @@ class Display:
         self._said_at = 0.0
         self._bar: Bar | None = None
         self._tasks: dict[str, int] = {}
+        self._phase_began: dict[str, float] = {}
 
     @contextmanager
     def showing(self) -> Iterator[None]:
@@ -41,6 +42,7 @@ class Display:
             TextColumn("{task.description:<18}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -56,14 +58,20 @@ class Display:
         done = {"route": progress.domains, "probe": progress.endpoints}.get(phase, 0)
         total = {"route": totals.get("domains"), "probe": totals.get("endpoints")}.get(phase)
         note = f"{progress.in_flight} in flight" if phase == "probe" else ""
+        rate = f"{self._rate(phase, done):.1f}/s"
         if self._bar is not None:
             if phase not in self._tasks:
                 for task in self._tasks.values():
                     self._bar.stop_task(task)  # type: ignore[arg-type]  # rich's TaskID is a NewType of int
-                self._tasks[phase] = self._bar.add_task(LABELS[phase], total=total, note=note)
-            self._bar.update(self._tasks[phase], completed=done, total=total, note=note)  # type: ignore[arg-type]
+                self._tasks[phase] = self._bar.add_task(LABELS[phase], total=total, note=note, rate=rate)
+            self._bar.update(self._tasks[phase], completed=done, total=total, note=note, rate=rate)  # type: ignore[arg-type]
         elif time.monotonic() - self._said_at >= PLAIN_SECONDS:
             if self._said_at:
                 of = f" of {total}" if total is not None else ""
-                print(f"mxcensus: {LABELS[phase]}: {done}{of} {note}".rstrip(), file=sys.stderr)
+                print(f"mxcensus: {LABELS[phase]}: {done}{of} {rate} {note}".rstrip(), file=sys.stderr)
             self._said_at = time.monotonic()
+
+    def _rate(self, phase: str, done: int) -> float:
+        """How many a second since the phase began."""
+        began = self._phase_began.setdefault(phase, time.monotonic())
+        return done / max(time.monotonic() - began, 0.001)

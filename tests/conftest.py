@@ -14,20 +14,19 @@ import pytest
 
 from storage.database import open_database
 
-_SKIPPED = set()
-
 
 def missing(what):
     """Skip a test for want of a program, or fail it where the lab is required."""
     if os.environ.get("LAB") == "require":
         pytest.fail(f"LAB=require, but {what}")
-    _SKIPPED.add(what)
     pytest.skip(f"NOT TESTED: {what}")
 
 
 def pytest_terminal_summary(terminalreporter):
-    for what in sorted(_SKIPPED):
-        terminalreporter.write_line(f"NOT TESTED: {what}", yellow=True, bold=True)
+    """Say what was not tested, and why; read from the reports, since workers have no terminal of their own."""
+    reasons = {report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr}
+    for reason in sorted(reasons):
+        terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True, bold=True)
 
 
 @pytest.fixture(scope="session")
