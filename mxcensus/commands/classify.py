@@ -19,6 +19,11 @@ from scanner.inputs import SourcedCertificate, read_certificates
 from scanner.records import Certificate, Classification, Role
 from storage.reader import certificate_fields
 
+HELD = 20_000
+"""How many parsed certificates are kept between the two passes."""
+
+Parsed = tuple[SourcedCertificate, Certificate]
+
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser("classify", help="EKU class and hierarchy of certificates in files; no network")
@@ -42,11 +47,19 @@ def run(arguments: argparse.Namespace) -> int:
         for path in arguments.paths:
             yield from read_certificates(path, skip)
 
-    # Twice through the inputs, so that a million certificates need no memory: first who may be an issuer.
-    parsed = (certificates.parse(item.der) for item in sourced())
-    classifier = Classifier(common.trust(arguments), (found for found in parsed if found.is_ca))
+    # First who may be an issuer. What fits in memory is kept; a million certificates are read twice instead.
+    held: list[Parsed] | None = []
+    issuers = []
     for item in sourced():
         certificate = certificates.parse(item.der)
+        if certificate.is_ca:
+            issuers.append(certificate)
+        if held is not None:
+            held.append((item, certificate))
+            held = held if len(held) < HELD else None
+    again = ((item, certificates.parse(item.der)) for item in sourced())
+    classifier = Classifier(common.trust(arguments), issuers)
+    for item, certificate in held if held is not None else again:
         meaning = classifier.classify(certificate)
         if arguments.json:
             role = Role.CA if certificate.is_ca else item.role or Role.SERVER
