@@ -44,15 +44,28 @@ def reading_only(types):
     return mock.patch.object(dns.rdata, "from_wire_parser", from_wire_parser)
 
 
+def up_to_the_answers():
+    """dnspython's reader of sections, stopping behind the answer section.
+
+    Counts of zero in the header would do the same, but for names that point into the header.
+    """
+    whole = dns.message._WireReader._get_section
+
+    def get_section(self, section, count):
+        if section == dns.message.MessageSection.ANSWER:
+            whole(self, section, count)
+
+    return mock.patch.object(dns.message._WireReader, "_get_section", get_section)
+
+
 def judged(name, rdtype, wire):
     """What dnspython makes of a message: an Answer, or None where it refuses it."""
     wanted = dns.rdatatype.from_text(rdtype)
-    answers_only = wire[:8] + bytes(4) + wire[12:]
     try:
         with reading_only(set()):
             rcode = dns.message.from_wire(wire).rcode()
-        with reading_only({wanted, *ALIASES}):
-            message = dns.message.from_wire(answers_only, ignore_trailing=True)
+        with reading_only({wanted, *ALIASES}), up_to_the_answers():
+            message = dns.message.from_wire(wire, ignore_trailing=True)
     except (dns.exception.DNSException, ValueError):
         return None
     end, records = followed(message, dns.name.from_text(name), wanted)
@@ -212,6 +225,87 @@ def some_message(rng):
     return rdtype, message.to_wire(max_size=65535)
 
 
+class Crafted:
+    """A message written octet by octet, so that names may end in any pointer and anything may stand anywhere."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.rdtype = rng.choice(list(dnswire.TYPES))
+        self.octets = bytearray(dnswire.make_query(rng.getrandbits(16), dnswire.question(NAME, self.rdtype))[:-11])
+        self.places = [12, 17, 25]  # where labels of the question and of later names begin
+        self.chained = rng.random() < 0.1  # every owner name a pointer to the one before
+        self.lengthy = rng.random() < 0.1  # names near the limit of 255 octets
+
+    def wire(self):
+        counts = [self.rng.randrange(30 if self.chained else 4), self.rng.randrange(2), self.rng.randrange(3)]
+        for section, count in enumerate(counts):
+            for _ in range(count):
+                self.record(section)
+        flags = 0x8180 | self.rng.choice([0, 0, 0, 2, 3, 5]) | self.rng.choice([0, 0x20])
+        self.octets[2:4] = flags.to_bytes(2, "big")
+        self.octets[6:12] = b"".join(count.to_bytes(2, "big") for count in counts)
+        return bytes(self.octets)
+
+    def record(self, section):
+        rng = self.rng
+        rdtype = dnswire.TYPES[self.rdtype]
+        if rng.random() < (0.3 if section == 0 else 0.9):
+            rdtype = rng.choice([5, 5, 39, 39, 1, 2, 15, 41] if section == 0 else [41, 41, 2, 6])
+        if rng.random() < 0.01:
+            rdtype = 250
+        if rdtype == 41 and rng.random() < 0.9:
+            self.octets += b"\0"
+        elif section == 0 and rng.random() < 0.4 and not self.chained:
+            self.octets += b"\xc0\x0c"
+        else:
+            self.name(owner=True)
+        rdclass = 1 if rng.random() < 0.95 else rng.choice([3, 255])
+        ttl = rng.choice([60, 0, 0x01000000, 0xFF000000])
+        self.octets += rdtype.to_bytes(2, "big") + rdclass.to_bytes(2, "big") + ttl.to_bytes(4, "big") + b"\0\0"
+        begin = len(self.octets)
+        self.data(rdtype)
+        length = len(self.octets) - begin + (rng.choice([-1, 1]) if rng.random() < 0.02 else 0)
+        self.octets[begin - 2 : begin] = max(length, 0).to_bytes(2, "big")
+
+    def data(self, rdtype):
+        rng = self.rng
+        match rdtype:
+            case 2 | 5 | 39:
+                self.name()
+            case 15:
+                self.octets += bytes((0, rng.randrange(3)))
+                self.name()
+            case 16:
+                for _ in range(rng.choice([0, 1, 1, 2])):
+                    text = rng.randbytes(rng.randrange(3))
+                    self.octets += bytes((len(text),)) + text
+            case 1 | 28:
+                self.octets += bytes(4 if rdtype == 1 else 15) + bytes(rdtype == 28)
+            case _:
+                self.octets += rng.randbytes(rng.randrange(5))
+
+    def name(self, *, owner=False):
+        rng = self.rng
+        begin = len(self.octets)
+        labels = 0 if owner and self.chained else rng.choice([0, 1, 1, 2])
+        for size in [rng.choice([62, 63]) for _ in range(rng.choice([1, 2, 3]))] if self.lengthy else [1] * labels:
+            self.places.append(len(self.octets))
+            self.octets += bytes((size,)) + rng.choice([b"a", b"B", b"c"]) * size
+        if self.lengthy and rng.random() < 0.5:
+            size = rng.randrange(50, 64)
+            self.octets += bytes((size,)) + b"d" * size
+        here = len(self.octets)
+        kind = rng.random()
+        if kind < 0.3 and not (owner and self.chained):
+            self.octets += b"\0"
+            return
+        target = self.places[-1] if self.chained else rng.choice(self.places)
+        if kind > 0.97:
+            target = rng.choice([begin, here, begin - 1, here + 1, rng.randrange(12, here + 2)])
+        self.places.append(here)
+        self.octets += (0xC000 | target).to_bytes(2, "big")
+
+
 def mutated(rng, wire):
     """A few octets changed, cut, doubled or inserted, most of them behind the question."""
     octets = bytearray(wire)
@@ -242,8 +336,13 @@ def differential(count, seed):
     rng = random.Random(seed)
     answering = good = 0
     for _ in range(count):
-        rdtype, wire = some_message(rng)
-        wire = mutated(rng, wire)
+        if rng.random() < 0.5:
+            crafted = Crafted(rng)
+            rdtype, wire = crafted.rdtype, crafted.wire()
+        else:
+            rdtype, wire = some_message(rng)
+        if rng.random() < 0.7:
+            wire = mutated(rng, wire)
         if compare(NAME, rdtype, wire):
             answering += 1
             good += lean(NAME, rdtype, wire) is not None

@@ -156,9 +156,24 @@ def test_a_chain_of_pointers_is_bounded(hops, good):
     assert lean(NAME, "TXT", wire) == judged(NAME, "TXT", wire)
 
 
-def test_a_name_of_more_than_255_octets_is_refused():
-    label = "3f" + "61" * 63
-    malformed(response(f"@ 000f 0001 00000000 0103 000a {label * 4} 00"), "too long")
+@pytest.mark.parametrize(("last", "good"), [(61, True), (62, False)])
+def test_a_name_has_at_most_255_octets(last, good):
+    octets = b"".join(bytes((size,)) + b"a" * size for size in (63, 63, 63, last)) + b"\0"
+    wire = response(f"@ 000f 0001 00000000 {len(octets) + 2:04x} 000a {octets.hex()}")
+    assert (lean(NAME, "MX", wire) is not None) is good
+    assert lean(NAME, "MX", wire) == judged(NAME, "MX", wire)
+
+
+@pytest.mark.parametrize(("last", "end"), [(48, True), (49, False)])
+def test_a_name_that_a_dname_makes_too_long_is_where_the_chain_ends(last, end):
+    """NAME below a target of 63, 63, 63 and so many octets: 13 octets more for `mail` and `example`."""
+    asked = dnswire.question(NAME, "A")
+    target = ".".join("b" * size for size in (63, 63, 63, last))
+    message = dns.message.make_response(dns.message.from_wire(dnswire.make_query(1, asked)))
+    message.answer.append(dns.rrset.from_text("org.", 1, "IN", "DNAME", target + "."))
+    answer = dnswire.read(asked, message.to_wire())
+    assert answer.canonical_name == ("mail.example." + target if end else NAME)
+    assert answer == judged(NAME, "A", message.to_wire())
 
 
 def test_an_alias_loop_is_an_answer_without_records():
