@@ -47,6 +47,7 @@ PURE = (
     "scanner.pace",
     "reports.definitions",
     "reports.figures",
+    "reports.comparison",
     "reports.text",
     "reports.as_json",
     "reports.as_markdown",
