@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= auto
 
-.PHONY: help install demo test check format lock lab bench clean
+.PHONY: help install demo test soak check format lock lab bench clean
 
 help:
-	@echo "make demo | test | check | bench | install | lock | clean"
+	@echo "make demo | test | soak | check | bench | install | lock | clean"
 
 install: $(VENV)/.installed
 
@@ -27,6 +27,12 @@ lab:
 
 test: install lab
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+# The full counts of what the suite does a little of: kill -9 at random moments, database outages. About an hour.
+KILLS   ?= 200
+OUTAGES ?= 50
+soak: install lab
+	MXCENSUS_KILLS=$(KILLS) MXCENSUS_OUTAGES=$(OUTAGES) LAB=require $(BIN)/pytest tests/test_resume.py
 
 check: install
 	$(BIN)/ruff check .

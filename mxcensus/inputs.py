@@ -97,10 +97,10 @@ def _lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
         yield line
 
 
-def read_exclusions(files: Sequence[Path], configured: Path | None) -> Exclusions:
+def read_exclusions(files: Sequence[Path]) -> Exclusions:
     """All opt-outs together; one that cannot be read is an error, never ignored."""
     merged = Exclusions.parse((), "")
-    for file in [*files, *([configured] if configured else [])]:
+    for file in files:
         with file.open(encoding="utf-8", errors="surrogateescape") as lines:
             merged |= Exclusions.parse(lines, str(file))
     return merged

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from scanner.exclusions import Exclusions
 from scanner.records import Hierarchy
@@ -29,6 +30,9 @@ class Plan:
     resume: bool
     verbose: bool
     scan: ScanSettings
+    exclude_files: Sequence[Path] = ()
+    given: frozenset[str] = frozenset()
+    """Limits, `timeout` and `exclude` where the command line named them; a resumed scan keeps the others."""
 
     def manifest(self) -> dict[str, object]:
         """The settings as stored with the scan: what another reader needs, and no secret."""
@@ -45,4 +49,5 @@ class Plan:
             "ehlo_name": self.ehlo_name,
             "contact": self.contact,
             "allow_special_purpose": self.allow_special_purpose,
+            "exclude_files": [str(path.absolute()) for path in self.exclude_files],
         }

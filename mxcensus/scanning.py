@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import uvloop
 from rich.console import Console
 
-from mxcensus import __version__, classification, reporting
+from mxcensus import __version__, classification, inputs, reporting
 from mxcensus.inputs import Targets
 from mxcensus.plan import BadPlan, Plan
 from mxcensus.progress import Display
@@ -23,7 +25,7 @@ from reports.terminal import print_summary as print_report
 from scanner import names, operators, policy, software
 from scanner.records import ScanInfo, Target
 from scanner.resolver import Resolver
-from scanner.scan import Progress, ScanSettings, scan
+from scanner.scan import Progress, scan
 from storage.database import Database, open_database
 from storage.ledger import SqlLedger
 from storage.standing import Standing, standing
@@ -108,6 +110,9 @@ async def _run(
     progress = Progress()
     with _stopped_by_signals(stop):
         info = await _begin(plan, database, bool(targets))
+        if plan.resume:
+            plan = _as_begun(plan, info)
+            stream = (target for target in stream if not plan.exclusions.domain(target.domain))
         await _scan(plan, database, info, stream, progress, display, stop)
         await asyncio.to_thread(classification.classify_scan, database, info.scan, plan.trust)
         state = "interrupted" if stop.is_set() else "finished"
@@ -157,7 +162,7 @@ async def _scan(
     display: Display,
     stop: asyncio.Event,
 ) -> None:
-    settings = _as_begun(plan.scan, info)
+    settings = plan.scan
     writer = Writer(
         database,
         info.scan,
@@ -184,13 +189,32 @@ async def _scan(
             watcher.cancel()
 
 
-def _as_begun(settings: ScanSettings, info: ScanInfo) -> ScanSettings:
-    """A resumed scan keeps the seed, the port and the names per address that it began with."""
+def _as_begun(plan: Plan, info: ScanInfo) -> Plan:
+    """A resumed scan goes on as it began: seed, port, names per address, whoever asks, opt-outs and manners.
+
+    Opt-outs are read again from the files that they came from, and new ones added; limits that the command line
+    names are the new ones. Raises `BadPlan` where a file of opt-outs has gone and no other is named in its place.
+    """
+    begun: dict[str, Any] = dict(info.settings)
+    files = [Path(file) for file in begun.get("exclude_files", ())]
+    gone = [file for file in files if not file.is_file()]
+    if gone and "exclude" not in plan.given:
+        raise BadPlan(f"scan {info.scan} began with the opt-outs of {gone[0]}, which has gone: name them --exclude")
+    kept = {name: value for name, value in begun["limits"].items() if name not in plan.given}
     return replace(
-        settings,
-        seed=info.seed,
-        port=int(str(info.settings["port"])),
-        names_per_address=int(str(info.settings["names_per_address"])),
+        plan,
+        ehlo_name=plan.ehlo_name or begun["ehlo_name"],
+        contact=plan.contact or begun["contact"],
+        timeout=plan.timeout if "timeout" in plan.given else begun["timeout"],
+        allow_special_purpose=plan.allow_special_purpose or begun["allow_special_purpose"],
+        exclusions=plan.exclusions | inputs.read_exclusions([file for file in files if file.is_file()]),
+        scan=replace(
+            plan.scan,
+            seed=info.seed,
+            port=begun["port"],
+            names_per_address=begun["names_per_address"],
+            limits=replace(plan.scan.limits, **kept),
+        ),
     )
 
 

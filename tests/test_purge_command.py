@@ -1,4 +1,4 @@
-"""`mxcensus purge` as its user meets it: what a pattern means, what it says, and that nothing is left in the file."""
+"""`mxcensus purge` as its user meets it: what a pattern means, what it says, and that nothing is left."""
 
 import json
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import secrets
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from scanner.pace import Limits
 from scanner.scan import ScanSettings
 
 DEFAULTS = Limits()
+TIMEOUT = 60.0
+MANNERS = ("concurrency", "per_address", "interval", "per_operator", "rate", "timeout", "exclude")
+"""Options without a default of their own: a resumed scan keeps those that are not given as it began."""
 
 
 class BadUsage(ValueError):
@@ -71,52 +75,47 @@ def add_politeness(parser: argparse.ArgumentParser) -> None:
     add(
         "--concurrency",
         type=common.positive,
-        default=DEFAULTS.concurrency,
         metavar="N",
-        help="sessions in flight (%(default)s)",
+        help=f"sessions in flight ({DEFAULTS.concurrency:g})",
     )
     add(
         "--per-address",
         type=common.positive,
-        default=DEFAULTS.per_address,
         metavar="N",
-        help="sessions at once to an address (%(default)s)",
+        help=f"sessions at once to an address ({DEFAULTS.per_address:g})",
     )
     add(
         "--interval",
         type=common.not_negative,
-        default=DEFAULTS.interval,
         metavar="SECONDS",
-        help="between two connections to an address (%(default)s)",
+        help=f"between two connections to an address ({DEFAULTS.interval:g})",
     )
     add(
         "--per-operator",
         type=common.positive,
-        default=DEFAULTS.per_operator,
         metavar="N",
-        help="sessions at once to an operator (%(default)s)",
+        help=f"sessions at once to an operator ({DEFAULTS.per_operator:g})",
     )
     add(
         "--rate",
         type=common.not_negative,
-        default=DEFAULTS.rate,
         metavar="N",
-        help="new connections a second, all together (%(default)s)",
+        help=f"new connections a second, all together ({DEFAULTS.rate:g})",
     )
     add(
         "--timeout",
         type=common.not_negative,
-        default=60.0,
         metavar="SECONDS",
-        help="for a reply or the greeting (%(default)s)",
+        help=f"for a reply or the greeting ({TIMEOUT:g})",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if not arguments.rate or not arguments.timeout:
+    if arguments.rate == 0 or arguments.timeout == 0:
         raise BadUsage("--rate and --timeout must be more than 0")
     configured = settings.load(settings.folder())
-    exclusions = inputs.read_exclusions(arguments.exclude or [], configured.exclude_file)
+    exclude_files = [*(arguments.exclude or []), *([configured.exclude_file] if configured.exclude_file else [])]
+    exclusions = inputs.read_exclusions(exclude_files)
     plan = Plan(
         database=common.database_url(arguments),
         trust=common.trust(arguments),
@@ -126,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         ehlo_name=inputs.ehlo_name(arguments.ehlo_name or configured.ehlo_name),
         contact=arguments.contact or configured.contact,
         allow_special_purpose=arguments.allow_special_purpose,
-        timeout=arguments.timeout,
+        timeout=TIMEOUT if arguments.timeout is None else arguments.timeout,
         resume=arguments.resume,
         verbose=arguments.verbose,
         scan=ScanSettings(
@@ -135,6 +134,8 @@ def run(arguments: argparse.Namespace) -> int:
             names_per_address=arguments.names_per_address,
             limits=limits(arguments),
         ),
+        exclude_files=exclude_files,
+        given=frozenset(name for name in MANNERS if getattr(arguments, name) is not None),
     )
     targets = inputs.Targets(arguments.domains, arguments.file, exclusions)
     display = Display(plain=arguments.json or arguments.verbose or not sys.stderr.isatty())
@@ -147,10 +148,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def limits(arguments: argparse.Namespace) -> Limits:
-    return Limits(
-        concurrency=arguments.concurrency,
-        per_address=arguments.per_address,
-        interval=arguments.interval,
-        per_operator=arguments.per_operator,
-        rate=arguments.rate,
-    )
+    """The default limits, with those that the command line named in their place."""
+    named = {name: getattr(arguments, name) for name in asdict(DEFAULTS) if hasattr(arguments, name)}
+    return replace(DEFAULTS, **{name: value for name, value in named.items() if value is not None})
