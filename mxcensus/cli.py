@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mxcensus import __version__
-from mxcensus.commands import classify, compare, demo, export, purge, report, scan
+from mxcensus.commands import classify, compare, demo, export, plan, purge, report, scan
 
-COMMANDS = (scan, report, export, compare, classify, purge, demo)
+COMMANDS = (scan, plan, report, export, compare, classify, purge, demo)
 
 
 class Parser(argparse.ArgumentParser):

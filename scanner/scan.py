@@ -81,6 +81,22 @@ async def scan(
 
     The consumer must have handed on each record before it asks for the next: `ledger.settle()` relies on it.
     """
+    async with contextlib.aclosing(survey(ledger, settings, steps, stop, progress)) as records:
+        async for record in records:
+            yield record
+    if stop.is_set():
+        return
+    progress.phase = "probe"
+    async for record in _stream(_Run(ledger, settings, steps, stop, progress).probe):
+        await ledger.note(record)
+        yield record
+    await ledger.settle()
+
+
+async def survey(
+    ledger: Ledger, settings: ScanSettings, steps: Steps, stop: asyncio.Event, progress: Progress
+) -> AsyncGenerator[Record, None]:
+    """The first two phases, which contact nobody but resolvers: afterwards the ledger has all endpoints."""
     run = _Run(ledger, settings, steps, stop, progress)
     progress.phase = "route"
     async for record in _stream(run.route):
@@ -91,11 +107,6 @@ async def scan(
         return
     progress.phase = "select"
     await run.select()
-    progress.phase = "probe"
-    async for record in _stream(run.probe):
-        await ledger.note(record)
-        yield record
-    await ledger.settle()
 
 
 _Out = asyncio.Queue[Record | None]

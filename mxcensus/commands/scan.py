@@ -111,12 +111,25 @@ def add_politeness(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    plan = make_plan(arguments)
+    targets = inputs.Targets(arguments.domains, arguments.file, plan.exclusions)
+    display = Display(plain=arguments.json or arguments.verbose or not sys.stderr.isatty())
+    outcome = scanning.run(plan, targets, display)
+    if arguments.json:
+        print(json.dumps(outcome.as_dict()))
+    else:
+        scanning.print_summary(plan.database, outcome)
+    return outcome.exit_status
+
+
+def make_plan(arguments: argparse.Namespace) -> Plan:
+    """Options and settings together; raises a ValueError or OSError of one line for what cannot be used."""
     if arguments.rate == 0 or arguments.timeout == 0:
         raise BadUsage("--rate and --timeout must be more than 0")
     configured = settings.load(settings.folder())
     exclude_files = [*(arguments.exclude or []), *([configured.exclude_file] if configured.exclude_file else [])]
     exclusions = inputs.read_exclusions(exclude_files)
-    plan = Plan(
+    return Plan(
         database=common.database_url(arguments),
         trust=common.trust(arguments),
         label=arguments.label,
@@ -137,14 +150,6 @@ def run(arguments: argparse.Namespace) -> int:
         exclude_files=exclude_files,
         given=frozenset(name for name in MANNERS if getattr(arguments, name) is not None),
     )
-    targets = inputs.Targets(arguments.domains, arguments.file, exclusions)
-    display = Display(plain=arguments.json or arguments.verbose or not sys.stderr.isatty())
-    outcome = scanning.run(plan, targets, display)
-    if arguments.json:
-        print(json.dumps(outcome.as_dict()))
-    else:
-        scanning.print_summary(plan.database, outcome)
-    return outcome.exit_status
 
 
 def limits(arguments: argparse.Namespace) -> Limits:
