@@ -1,7 +1,7 @@
 """The command line: finds the command, runs it, turns its end into an exit status.
 
 Exit status: 0 done, 1 nothing could be measured or a release was refused, 2 bad usage or bad input (one line on
-standard error), 130 interrupted.
+standard error), 130 interrupted. A database that fails for good ends a scan with 1: what was measured is stored.
 """
 
 import argparse
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mxcensus import __version__
-from mxcensus.commands import classify, compare, demo, export, plan, purge, report, scan
+from mxcensus.commands import classify, compare, demo, export, plan, purge, report, scan, serve
+from storage.errors import StorageFailed
 
-COMMANDS = (scan, plan, report, export, compare, classify, purge, demo)
+COMMANDS = (scan, plan, report, export, compare, classify, purge, serve, demo)
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,7 +53,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if type(error).__module__ == "builtins":
             raise
         return complain(str(error))
+    except (StorageFailed, ExceptionGroup) as error:
+        return give_up(error)
     return status
+
+
+def give_up(error: StorageFailed | ExceptionGroup[Exception]) -> int:
+    """The database refused a write, perhaps to several tasks at once; anything else in a group is our own fault."""
+    if isinstance(error, ExceptionGroup):
+        refused, ours = error.split(StorageFailed)
+        if refused is None or ours is not None:
+            raise error
+        return give_up(refused.exceptions[0])
+    complain(str(error))
+    return 1
 
 
 def complain(message: str) -> int:

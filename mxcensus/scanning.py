@@ -264,6 +264,8 @@ def remarks(outcome: Outcome) -> Iterator[str]:
     """What else a person should know about how the scan ended, a line each."""
     counts = outcome.standing
     yield f"scan {outcome.scan}: {counts.measured} of {counts.endpoints} endpoints in {outcome.seconds:.1f} s"
+    if counts.domains and counts.unanswered == counts.domains:
+        yield "no DNS question was answered: is the resolver the right one, and can it be reached?"
     if outcome.excluded:
         yield f"{outcome.excluded} domains opted out"
     if outcome.stopped_operators:
