@@ -209,7 +209,10 @@ class SqlLedger:
         for row in found:
             unanswered = row.claimed_attempt > row.last_attempt
             attempt = max(row.due_attempt, row.claimed_attempt + 1 if unanswered else 1)
-            times = [at for at in (row.not_before, self._held_back.get(row.address)) if at is not None]
+            # A park can be committed a moment before the observation that it follows from; where that one was lost
+            # with the process, the session is repeated after the interval, or its row would stay empty.
+            parked_until = None if unanswered else row.not_before
+            times = [at for at in (parked_until, self._held_back.get(row.address)) if at is not None]
             works.append(Work(Endpoint(row.mx_host, row.address, row.port), attempt, max(times, default=None)))
         return works
 

@@ -134,6 +134,20 @@ class Program:
         )
 
 
+def differences(found, expected):
+    """The rows that are in one of two results of `Program.rows` and not in the other."""
+    return [
+        (what, here, row)
+        for what in KINDS
+        for here, rows, others in (
+            ("found", found[what], expected[what]),
+            ("expected", expected[what], found[what]),
+        )
+        for row in rows
+        if row not in others
+    ]
+
+
 def wait_for_visits(program, count, process):
     """Wait until the lab saw so many connections: the scan is in its last phase."""
     end = time.monotonic() + 60
