@@ -16,8 +16,8 @@ from storage.database import open_database
 from storage.schema import endpoint
 
 INTERVAL = 0.3
-DIFFERS = {"attempt", "started_at", "duration_ms"}
-"""Fields that may differ between an undisturbed run and one that was killed."""
+DIFFERS = {"attempt", "started_at", "duration_ms", "detail"}
+"""Fields that may differ between any two runs; `detail` says whether a FIN or a RST came first."""
 KINDS = ("domains", "endpoints", "certificates")
 
 
