@@ -168,11 +168,11 @@ def _write_hosts(
             at = number + position * hosts
             address = addresses[at % len(addresses)]
             put(schema.mx_address, mx_host=host, address=address, position=position)
-            place = {"mx_host": host, "address": address, "port": 25}
+            place = {"order_key": rng.getrandbits(62), "mx_host": host, "address": address, "port": 25}
             chance = rng.random()
             tested = chance < 0.97
             put(
-                schema.endpoint, **place, order_key=rng.getrandbits(62), reason=None if tested else "excluded",
+                schema.endpoint, **place, reason=None if tested else "excluded",
                 last_attempt=int(tested),
             )  # fmt: skip
             if tested:

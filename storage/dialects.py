@@ -10,7 +10,7 @@ SQLite writes its log with `synchronous=NORMAL`: a commit survives the death of 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache
@@ -235,15 +235,29 @@ def _postgresql_upsert(
     given = _given(table)
     connection.execute(CreateTable(given, if_not_exists=True))
     values = zip(*(_copied(connection, table.c[name], [row[name] for row in rows]) for name in names), strict=True)
-    cursor: Any = connection.connection.cursor()
-    with cursor, cursor.copy(f"COPY {given.name} ({', '.join(names)}) FROM STDIN") as copy:
-        for row in values:
-            copy.write_row(row)
+    _copy_in(connection, f"COPY {given.name} ({', '.join(names)}) FROM STDIN", values)
     columns: Columns = {name: given.c[name] for name in names}
     source = select(*columns.values(), *(make(columns).label(name) for name, make in computed.items()))
     statement = postgresql.insert(table).from_select([*names, *computed], source)
     connection.execute(_on_conflict(statement, table, update))
     connection.execute(delete(given))  # the next rows of this transaction are others
+
+
+def _copy_in(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Send rows by the driver's own COPY, with errors as SQLAlchemy would raise them."""
+    driver: Any = connection.connection.driver_connection
+    base: Any = connection.dialect.loaded_dbapi.Error
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except base as error:
+        lost = bool(driver.closed)
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            statement, None, error, base, connection_invalidated=lost, dialect=connection.dialect
+        ) from error
 
 
 @cache

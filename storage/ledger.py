@@ -31,7 +31,7 @@ from scanner.ledger import Record, Work, merge_targets, order_key
 from scanner.records import Endpoint, Reason, Target
 from storage.database import Database
 from storage.dialects import Columns, upsert
-from storage.rows import Row
+from storage.rows import Row, endpoint_key
 from storage.schema import domain, endpoint, mx_address, scan
 from storage.store import endpoint_row, greater
 from storage.writer import Writer
@@ -268,7 +268,7 @@ class SqlLedger:
         await self._database.run(lambda connection: upsert(connection, endpoint, [row], change))
 
     def _row(self, of: Endpoint, **values: object) -> Row:
-        return endpoint_row(self._scan_id, self._seed, of, **values)
+        return endpoint_row(endpoint_key(self._scan_id, self._seed, of), **values)
 
     async def _fetch(self, query: Executable) -> Sequence[AnyRow[*tuple[Any, ...]]]:
         return await self._database.read(lambda connection: connection.execute(query).all())

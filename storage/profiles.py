@@ -327,6 +327,7 @@ def endpoint_facts(scan_id: int) -> Select[*tuple[Any, ...]]:
             observation,
             and_(
                 observation.c.scan_id == scan_id,
+                observation.c.order_key == endpoint.c.order_key,
                 observation.c.mx_host == endpoint.c.mx_host,
                 observation.c.address == endpoint.c.address,
                 observation.c.port == endpoint.c.port,

@@ -10,7 +10,7 @@ Exports, reports and backups that somebody made are out of reach.
 """
 
 import ipaddress
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -74,9 +74,18 @@ class _Purge:
         self.deleted: Counter[str] = Counter()
 
     def domains(self, pattern: str) -> None:
-        self._delete(domain, _matches(domain.c.domain, pattern))
-        named = exists().where(domain.c.scan_id == mx_set_host.c.scan_id, domain.c.mx_set == mx_set_host.c.mx_set)
-        self._delete(mx_set_host, not_(named))
+        matching = _matches(domain.c.domain, pattern)
+        sets: dict[int, set[str]] = defaultdict(set)
+        query = select(domain.c.scan_id, domain.c.mx_set).where(matching, domain.c.mx_set.is_not(None)).distinct()
+        for scan_id, mx_set in self._connection.execute(query):
+            sets[scan_id].add(mx_set)
+        self._delete(domain, matching)
+        for scan_id, named in sets.items():
+            for some in _batches(named):
+                here = and_(domain.c.scan_id == scan_id, domain.c.mx_set.in_(some))
+                kept = set(self._connection.execute(select(domain.c.mx_set).where(here).distinct()).scalars())
+                gone = mx_set_host.c.mx_set.in_(sorted(set(some) - kept))
+                self._delete(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, gone))
         self._unnamed_hosts()
 
     def hosts(self, pattern: str) -> None:

@@ -107,12 +107,17 @@ def endpoints(database: Database, scan_id: int, name_matches: NameMatches) -> It
 def _endpoint_query(scan_id: int) -> Select[*tuple[Any, ...]]:
     last = and_(
         observation.c.scan_id == scan_id,
+        observation.c.order_key == endpoint.c.order_key,
         observation.c.mx_host == endpoint.c.mx_host,
         observation.c.address == endpoint.c.address,
         observation.c.port == endpoint.c.port,
         observation.c.last,
     )
-    facts = [column for column in observation.c if column.name not in {"scan_id", "mx_host", "address", "port"}]
+    facts = [
+        column
+        for column in observation.c
+        if column.name not in {"scan_id", "order_key", "mx_host", "address", "port"}
+    ]
     meaning, listed = classification.c, list_classification.c
     return (
         select(

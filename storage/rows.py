@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from scanner.ledger import order_key
 from scanner.records import Certificate, EkuClass, Endpoint, MailRouting, MxHost, Observation
 from storage.text import escape
 
@@ -74,9 +75,10 @@ def mx_address_rows(scan_id: int, host: MxHost) -> list[Row]:
 # ---------------------------------------------------------------------------------------------- observations
 
 
-def endpoint_key(scan_id: int, endpoint: Endpoint) -> Row:
+def endpoint_key(scan_id: int, seed: int, endpoint: Endpoint) -> Row:
     return {
         "scan_id": scan_id,
+        "order_key": order_key(seed, f"{endpoint.address} {endpoint.mx_host}"),
         "mx_host": escape(endpoint.mx_host),
         "address": endpoint.address,
         "port": endpoint.port,
@@ -88,15 +90,15 @@ def ended_at(observation: Observation) -> datetime:
 
 
 def observation_row(
-    scan_id: int,
+    key: Row,
     observation: Observation,
     certificates: Sequence[str],
     ca_names: str | None,
     software: str | None,
 ) -> Row:
-    """`certificates` are the digests of the list presented, `ca_names` the digest of the CA names."""
+    """`key` is the endpoint's, `certificates` are the digests of the list, `ca_names` is that of the CA names."""
     return {
-        **endpoint_key(scan_id, observation.endpoint),
+        **key,
         "attempt": observation.attempt,
         "status": observation.status.value,
         "stage": observation.stage.value,

@@ -39,6 +39,15 @@ def _scan_id() -> Column[int]:
     return Column("scan_id", Integer, ForeignKey("scan.id", ondelete="CASCADE"), primary_key=True)
 
 
+def _order_key() -> Column[int]:
+    """The seeded rank of the row's natural key, at the head of the primary key.
+
+    It follows from the key, and adds nothing to it. But rows then lie in the order in which a scan works on them,
+    so that its writes go to pages that it has just used, however large the table is.
+    """
+    return Column("order_key", BigInteger, primary_key=True, autoincrement=False)
+
+
 scan = Table(
     "scan",
     metadata,
@@ -60,16 +69,14 @@ domain = Table(
     "domain",
     metadata,
     _scan_id(),
+    _order_key(),
     Column("domain", Name, primary_key=True),
     Column("weight", Float),
     Column("rank", Integer),
-    Column("order_key", BigInteger, nullable=False),
     Column("routing", String(16)),  # NULL: not resolved yet
     Column("rcode", String(16)),
     Column("authenticated", Boolean, nullable=False, default=False),
     Column("mx_set", Name),  # NULL: no MX
-    Index("domain_order", "scan_id", "order_key"),
-    Index("domain_mx_set", "scan_id", "mx_set", "weight"),  # covers what reports count
     sqlite_with_rowid=False,
 )
 
@@ -113,10 +120,10 @@ endpoint = Table(
     "endpoint",
     metadata,
     _scan_id(),
+    _order_key(),
     Column("mx_host", Name, primary_key=True),
     Column("address", Name, primary_key=True),
     Column("port", Integer, primary_key=True),
-    Column("order_key", BigInteger, nullable=False),
     Column("reason", String(20)),  # not-tested: why; NULL once tested, or while work
     Column("due_attempt", SmallInteger, nullable=False, default=1),  # the highest that is to be made; 0: none is
     Column("claimed_attempt", SmallInteger, nullable=False, default=0),  # the highest that was begun
@@ -126,8 +133,7 @@ endpoint = Table(
     Column("not_before", UtcTime),  # parked until then
     # A fact of the two numbers, so that a late observation and a parked retry may arrive in any order.
     Column("done", Boolean, Computed("last_attempt >= due_attempt", persisted=True), nullable=False),
-    Index("endpoint_order", "scan_id", "order_key"),  # without done: finishing one touches no index
-    Index("endpoint_address", "scan_id", "address"),
+    Index("endpoint_host", "scan_id", "mx_host", "address", "port"),
     sqlite_with_rowid=False,
 )
 
@@ -135,6 +141,7 @@ observation = Table(
     "observation",
     metadata,
     _scan_id(),
+    _order_key(),
     Column("mx_host", Name, primary_key=True),
     Column("address", Name, primary_key=True),
     Column("port", Integer, primary_key=True),

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, case, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from scanner.ledger import Record, order_key
-from scanner.records import Certificate, MailRouting, MxHost, Observation, Role
+from scanner.records import Certificate, Endpoint, MailRouting, MxHost, Observation, Role
 from storage import rows
 from storage.dialects import Columns, upsert
 from storage.rows import Row
@@ -30,7 +30,7 @@ from storage.schema import (
 )
 
 KNOWN = 200_000
-"""How many digests and host names a store remembers as stored, so that it need not say them again."""
+"""How many facts a store remembers as stored, so that it need not say them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Batch:
     hosts: dict[str, Row] = field(default_factory=dict)
     hosts_found: dict[str, Row] = field(default_factory=dict)
     addresses: list[Row] = field(default_factory=list)
-    endpoints: dict[tuple[str, str, int], Row] = field(default_factory=dict)
+    endpoints: dict[Endpoint, Row] = field(default_factory=dict)
     observations: list[Row] = field(default_factory=list)
     certificates: list[Row] = field(default_factory=list)
     lists: list[Row] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Store:
         self._scan_id = scan_id
         self._seed = seed
         self._meaning = meaning
-        self._known: set[tuple[str, object]] = set()
+        self._known: set[int] = set()
 
     def prepare(self, records: Iterable[Record | Captured]) -> Batch:
         """The rows of records, less what earlier batches have said already."""
@@ -104,7 +104,7 @@ class Store:
             self._add_certificate(batch, record)
 
     def _is_new(self, kind: str, key: object) -> bool:
-        fact = (kind, key)
+        fact = hash((kind, key))  # 64 bits, so that remembering costs little and mistakes never happen
         if fact in self._known:
             return False
         self._known.add(fact)
@@ -136,11 +136,19 @@ class Store:
                 batch.roles[sha256] = {"scan_id": self._scan_id, "sha256": sha256, "role": role.value}
 
     def _add_observation(self, batch: Batch, record: Observation) -> None:
+        key = rows.endpoint_key(self._scan_id, self._seed, record.endpoint)
         listed = rows.digests(record.certificate_list)
         ca_names = rows.ca_names_digest(record.client_ca_names)
-        row = rows.observation_row(self._scan_id, record, listed, ca_names, self._meaning.software_of(record))
+        row = rows.observation_row(key, record, listed, ca_names, self._meaning.software_of(record))
         batch.observations.append(row)
-        self._add_attempt(batch, record, row)
+        earlier = batch.endpoints.get(record.endpoint)
+        if earlier is None or earlier["last_attempt"] < record.attempt:
+            batch.endpoints[record.endpoint] = endpoint_row(
+                key,
+                claimed_attempt=record.attempt,
+                last_attempt=record.attempt,
+                ended_at=rows.ended_at(record),
+            )
         if listed and self._is_new("list", row["list_sha256"]):
             batch.lists.append({"list_sha256": row["list_sha256"], "certificates": listed})
             for position, sha256 in enumerate(listed):
@@ -149,25 +157,10 @@ class Store:
             names = rows.ca_name_set_row(str(ca_names), record.client_ca_names, self._meaning.ca_name_text)
             batch.ca_names.append(names)
 
-    def _add_attempt(self, batch: Batch, record: Observation, row: Row) -> None:
-        key = (row["mx_host"], row["address"], row["port"])
-        earlier = batch.endpoints.get(key)
-        if earlier is None or earlier["last_attempt"] < record.attempt:
-            batch.endpoints[key] = endpoint_row(
-                self._scan_id,
-                self._seed,
-                record.endpoint,
-                claimed_attempt=record.attempt,
-                last_attempt=record.attempt,
-                ended_at=rows.ended_at(record),
-            )
 
-
-def endpoint_row(scan_id: int, seed: int, of: Any, **values: object) -> Row:
-    """A row of `endpoint` for an `Endpoint` that may not have one yet."""
-    blank = {"reason": None, "due_attempt": 1, "claimed_attempt": 0, "last_attempt": 0}
-    rank = order_key(seed, f"{of.address} {of.mx_host}")
-    return {**rows.endpoint_key(scan_id, of), "order_key": rank, **blank, **values}
+def endpoint_row(key: Row, **values: object) -> Row:
+    """A row of `endpoint` for one that may not have one yet."""
+    return {**key, "reason": None, "due_attempt": 1, "claimed_attempt": 0, "last_attempt": 0, **values}
 
 
 def greater(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -236,7 +229,7 @@ def _is_last(given: Columns) -> ColumnElement[bool]:
     return given["attempt"] >= last.scalar_subquery()
 
 
-_ENDPOINT_KEY: Sequence[str] = ("scan_id", "mx_host", "address", "port")
+_ENDPOINT_KEY: Sequence[str] = ("scan_id", "order_key", "mx_host", "address", "port")
 _ATTEMPT_KEY: Sequence[str] = (*_ENDPOINT_KEY, "attempt")
 _NO_LONGER_LAST = (
     update(observation)

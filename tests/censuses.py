@@ -208,6 +208,7 @@ def _store_endpoint(put, row):
             schema.observation,
             **place,
             **facts,
+            order_key=0,
             attempt=attempt,
             last=last,
             detail="",

@@ -30,11 +30,16 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def postgresql():
+def postgresql_programs():
     binaries = postgres.programs()
     if binaries is None:
         missing("PostgreSQL's server programs are missing (apt-get install postgresql)")
-    cluster = postgres.Cluster(binaries)
+    return binaries
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_programs):
+    cluster = postgres.Cluster(postgresql_programs)
     yield cluster
     cluster.destroy()
 
