@@ -268,6 +268,17 @@ async def test_parked_work_is_the_next_attempt_whichever_is_stored_first(databas
     assert (row["attempt"], row["status"], row["reason"]) == (2, "measured", None)
 
 
+async def test_a_parked_session_whose_observation_was_lost_is_repeated_after_the_interval(database):
+    scan_id = await new_scan(database)
+    async with Run(database, scan_id) as (ledger, _):
+        await ledger.enroll([(endpoint(1), None)])
+        await ledger.claim(await ledger.pending(9), START)
+        await ledger.park(Work(endpoint(1), 2, START + timedelta(minutes=15)), Reason.PARKED)
+    died = START + timedelta(seconds=1)  # before the observation was written
+    async with Run(database, scan_id, died) as (ledger, _):
+        assert await ledger.pending(9) == [Work(endpoint(1), 2, died + INTERVAL)]
+
+
 async def test_parked_before_the_first_attempt_is_a_reason(database):
     scan_id = await new_scan(database)
     later = START + timedelta(minutes=15)
