@@ -5,7 +5,8 @@ import hashlib
 import json
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from scanner import certificates, names, operators, policy, software
 from scanner.listener import ClientSession, Listener, ListenSettings, server_context
 from scanner.records import Role
 from scanner.trust import TrustSnapshot
+from storage import reader
 from storage.database import Database
 from storage.writer import Writer
 
@@ -30,7 +32,7 @@ MAX_CERTIFICATES = 100_000
 
 @dataclass(slots=True)
 class Tally:
-    """What a run has seen, in numbers."""
+    """What a run has seen, in numbers; `eku` and `hierarchy` count distinct end entity certificates by class."""
 
     scan: int
     sessions: int = 0
@@ -38,6 +40,8 @@ class Tally:
     with_certificate: int = 0
     not_stored: int = 0
     turned_away: int = 0
+    eku: dict[str, int] = field(default_factory=dict)
+    hierarchy: dict[str, int] = field(default_factory=dict)
 
 
 class SessionLog:
@@ -147,5 +151,12 @@ async def run(
         raise listener.failure
     tally.turned_away = listener.turned_away
     await asyncio.to_thread(classification.classify_scan, database, scan, trust)
+    await asyncio.to_thread(_count_classes, database, tally)
     await database.set_state(scan, "finished", now())
     return tally
+
+
+def _count_classes(database: Database, tally: Tally) -> None:
+    clients = [row for row in reader.certificates(database, tally.scan) if row["role"] == Role.CLIENT.value]
+    tally.eku = dict(Counter(str(row["eku_class"]) for row in clients))
+    tally.hierarchy = dict(Counter(str(row["hierarchy"]) for row in clients))

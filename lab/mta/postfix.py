@@ -129,8 +129,11 @@ class Postfix:
 
 
 @contextlib.contextmanager
-def running(listeners: Sequence[Listener]) -> Iterator[Postfix]:
-    """Run one Postfix with all `listeners`; raises `ServerError` if it cannot or does not come up."""
+def running(listeners: Sequence[Listener], settings: str = "") -> Iterator[Postfix]:
+    """Run one Postfix with all `listeners`; raises `ServerError` if it cannot or does not come up.
+
+    `settings` are further lines of main.cf.
+    """
     reason, postfix = missing(), program("postfix")
     if reason is not None or postfix is None:
         raise ServerError(reason or "postfix is not installed")
@@ -139,7 +142,7 @@ def running(listeners: Sequence[Listener]) -> Iterator[Postfix]:
         for path in (config, root / "queue", root / "data"):
             path.mkdir()
         shutil.chown(root / "data", "postfix")
-        (config / "main.cf").write_text(MAIN_CF.format(root=root, hostname=listeners[0].name))
+        (config / "main.cf").write_text(MAIN_CF.format(root=root, hostname=listeners[0].name) + settings)
         (config / "master.cf").write_text("".join(map(service, listeners)) + MASTER_CF)
         log = root / "log"
         command = (postfix, "-c", str(config), "start-fg")
