@@ -1,7 +1,7 @@
 """Records in and out of SQLite or PostgreSQL.
 
-1. `database` opens a URL, brings the tables up to date (`migrate`, `migrations/`) and runs transactions: writes in one
-   thread, and again when the database was away. `dialects` is the only module that knows one database from another.
+1. `database` opens a URL, brings the tables up to date (`migrate`, `migrations/`) and runs transactions: writes in
+   one thread, and again when the database was away. `dialects` alone knows one database from another.
 2. `schema` has the tables. What servers wrote goes in through `text.escape`.
 3. `writer` takes the records of a scan; `rows` turns them into rows, `store` puts a batch of rows into the tables.
 4. `ledger` hands out what is still to do, from the same tables.

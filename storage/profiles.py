@@ -28,7 +28,6 @@ from sqlalchemy import (
     and_,
     case,
     cast,
-    exists,
     extract,
     func,
     insert,
@@ -129,7 +128,7 @@ MEMBER = _table(
     Column("mx_host", Name, index=True),
     Column("address", Name),
     Column("operator", Name),
-    Column("certificate", Name),
+    Column("certificate", Name, index=True),
     Column("profile", Integer),
 )
 UNITS: Mapping[str, Table] = MappingProxyType(
@@ -350,8 +349,10 @@ def members(scan_id: int) -> Subquery:
     numbered = select(
         ENDPOINT.c.mx_host, ENDPOINT.c.address, ENDPOINT.c.operator, ENDPOINT.c.certificate, PROFILE.c.profile
     ).join(PROFILE, PROFILE.c.facts == ENDPOINT.c.facts)
-    address = exists().where(mx_address.c.scan_id == scan_id, mx_address.c.mx_host == mx_host.c.mx_host)
-    enrolled = exists().where(endpoint.c.scan_id == scan_id, endpoint.c.mx_host == mx_host.c.mx_host)
+    # SELECT 1, not SELECT *, for which SQLite overlooks the index and reads all endpoints of the scan each time.
+    one = select(literal(1))
+    address = one.where(mx_address.c.scan_id == scan_id, mx_address.c.mx_host == mx_host.c.mx_host).exists()
+    enrolled = one.where(endpoint.c.scan_id == scan_id, endpoint.c.mx_host == mx_host.c.mx_host).exists()
     bare = select(
         mx_host.c.mx_host, null(), mx_host.c.operator, null(), case((address, NOT_ENROLLED), else_=NO_ADDRESS)
     ).where(mx_host.c.scan_id == scan_id, ~enrolled)

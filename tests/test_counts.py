@@ -123,3 +123,23 @@ def test_a_scan_without_mx_counts_by_routing_only(database):
     census = Census(domains=[{"domain": "a.example", "weight": 2.0, "routing": "null-mx", "mx": []}])
     found = counted(database, stored(database, census))
     assert found.routing == {("null-mx", False): counts.Amount(1, 2.0)}
+
+
+def test_work_grows_with_the_census_and_no_faster(tmp_path):
+    """Steps of SQLite's machine, which no busy computer disturbs."""
+    steps = [machine_steps(f"sqlite:///{tmp_path}/{size}.db", size) for size in (300, 1_200)]
+    assert steps[1] < 5 * steps[0]
+
+
+def machine_steps(url, size):
+    database = open_database(url)
+    census = random_census(size, domains=2 * size, hosts=size, addresses=size, certificates=size // 2)
+    scan_id = stored(database, census)
+    ticks = []
+    with database.reading() as connection:
+        driver = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: ticks.append(1) and None, 100)
+        counts.read(connection, scan_id)
+        driver.set_progress_handler(None, 0)
+    database.close()
+    return len(ticks)
