@@ -120,10 +120,9 @@ def test_a_read_only_file_can_be_read_but_not_scanned_into():
             assert "read-only" in refusal(f"sqlite:///{path}", create=False)
 
 
-def test_a_role_that_may_only_read(database_url, postgresql):
-    if database_url.startswith("sqlite"):
-        pytest.skip("SQLite has no roles")
-    name = database_url.partition("@/")[2].partition("?")[0]
+@pytest.mark.lab
+def test_a_role_that_may_only_read(postgresql):
+    name = postgresql.database(lambda url: open_database(url).close()).partition("@/")[2].partition("?")[0]
     postgresql.sql("DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN")
     postgresql.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", name=name)
     url = postgresql.url(name, "reader")
@@ -175,6 +174,7 @@ async def test_what_fails_leaves_nothing(database):
     assert database.scan_info().scan == scan_id
 
 
+@pytest.mark.lab
 def test_several_processes_may_make_the_tables_at_once(tmp_path, request):
     for url in (f"sqlite:///{tmp_path}/census.db", request.getfixturevalue("postgresql").database()):
         program = "import sys; from storage.database import open_database; open_database(sys.argv[1]).close()"
