@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Self
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.name
@@ -12,10 +13,13 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from lab.population import Population
+from lab.population import Population, is_signed
 
 TTL = 60
 MAX_ALIASES = 8
+UDP_LIMIT = 1232
+"""Octets of an answer over UDP, whatever more the client allows: the usual bound against fragments."""
+PLAIN_LIMIT = 512
 
 
 class Zone:
@@ -24,11 +28,17 @@ class Zone:
     def __init__(self, population: Population) -> None:
         self._records = population.zone
         self._failing = population.failing
+        self._truncated = population.truncated
         self._names = {name for name, _ in population.zone}
 
-    def answer(self, wire: bytes, *, limit: int | None) -> bytes | None:
-        """The answer to a query; None for silence. Longer than `limit` octets, it is truncated."""
-        query = dns.message.from_wire(wire)
+    def answer(self, wire: bytes, *, udp: bool) -> bytes | None:
+        """The answer to a query; None for silence, also to what is no query. Too long for UDP, it is truncated."""
+        try:
+            query = dns.message.from_wire(wire)
+        except dns.exception.DNSException:
+            return None
+        if query.flags & dns.flags.QR or len(query.question) != 1:
+            return None
         response = dns.message.make_response(query, recursion_available=True)
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
@@ -38,17 +48,26 @@ class Zone:
         if failing is not None:
             response.set_rcode(dns.rcode.from_text(failing))
             return response.to_wire()
-        for rrset in self._rrsets(name, dns.rdatatype.to_text(question.rdtype)):
-            response.answer.append(rrset)
-            name = rrset[0].target.to_text(omit_final_dot=True) if rrset.rdtype == dns.rdatatype.CNAME else name
-        if not response.answer and name not in self._names:
+        if is_signed(name) and (query.flags & dns.flags.AD or query.ednsflags & dns.flags.DO):
+            response.flags |= dns.flags.AD
+        last = self._fill(response, name, dns.rdatatype.to_text(question.rdtype))
+        if not response.answer and last not in self._names:
             response.set_rcode(dns.rcode.NXDOMAIN)
-        full = response.to_wire()
-        if limit is None or len(full) <= limit:
+        full = response.to_wire(max_size=65535)
+        limit = min(query.payload, UDP_LIMIT) if query.edns >= 0 else PLAIN_LIMIT
+        if not udp or (len(full) <= limit and name not in self._truncated):
             return full
         response.answer.clear()
         response.flags |= dns.flags.TC
         return response.to_wire()
+
+    def _fill(self, response: dns.message.Message, name: str, kind: str) -> str:
+        """Add the alias chain and what is at its end; returns the name there."""
+        for rrset in self._rrsets(name, kind):
+            response.answer.append(rrset)
+            if rrset.rdtype == dns.rdatatype.CNAME:
+                name = rrset[0].target.to_text(omit_final_dot=True)
+        return name
 
     def _rrsets(self, name: str, kind: str) -> Iterator[dns.rrset.RRset]:
         for _ in range(MAX_ALIASES):
@@ -65,17 +84,29 @@ class Zone:
 class _Udp(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         wire, sock = self.request
-        answer = self.server.zone.answer(wire, limit=1232)  # type: ignore[attr-defined]  # set by Nameserver
+        answer = self.server.zone.answer(wire, udp=True)  # type: ignore[attr-defined]  # set by Nameserver
         if answer is not None:
             sock.sendto(answer, self.client_address)
 
 
 class _Tcp(socketserver.StreamRequestHandler):
+    timeout = 10
+
     def handle(self) -> None:
-        length = int.from_bytes(self.rfile.read(2), "big")
-        answer = self.server.zone.answer(self.rfile.read(length), limit=None)  # type: ignore[attr-defined]
-        if answer is not None:
-            self.wfile.write(len(answer).to_bytes(2, "big") + answer)
+        """Answers question after question until the client closes (RFC 7766 section 6.2.1)."""
+        try:
+            while len(prefix := self.rfile.read(2)) == 2:
+                wire = self.rfile.read(int.from_bytes(prefix, "big"))
+                answer = self.server.zone.answer(wire, udp=False)  # type: ignore[attr-defined]  # likewise
+                if answer is not None:
+                    self.wfile.write(len(answer).to_bytes(2, "big") + answer)
+        except OSError:  # gone, or silent for too long
+            return
+
+
+class _TcpServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
 
 
 class Nameserver:
@@ -85,26 +116,32 @@ class Nameserver:
         zone = Zone(population)
         self._udp, self._tcp = _bind()
         for server in (self._udp, self._tcp):
-            server.zone = zone  # type: ignore[attr-defined]
+            server.zone = zone  # type: ignore[union-attr]  # what the handlers answer from
         self.port: int = self._udp.server_address[1]
+        self._threads = [
+            threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+            for server in (self._udp, self._tcp)
+        ]
 
     def __enter__(self) -> Self:
-        for server in (self._udp, self._tcp):
-            threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for server in (self._udp, self._tcp):
             server.shutdown()
             server.server_close()
+        for thread in self._threads:
+            thread.join()
 
 
-def _bind() -> tuple[socketserver.UDPServer, socketserver.TCPServer]:
+def _bind() -> tuple[socketserver.UDPServer, _TcpServer]:
     """Both on the same port: UDP takes a free one, TCP tries it, a few times."""
     for _ in range(20):
         udp = socketserver.UDPServer(("127.0.0.1", 0), _Udp)
         try:
-            return udp, socketserver.ThreadingTCPServer(("127.0.0.1", udp.server_address[1]), _Tcp)
+            return udp, _TcpServer(("127.0.0.1", udp.server_address[1]), _Tcp)
         except OSError:
             udp.server_close()
     raise OSError("no port that is free on UDP and TCP")

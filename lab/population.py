@@ -1,21 +1,31 @@
 """Lays the lab's table out over domains: who hosts whom, on which addresses, and what the rows must say.
 
 One cell holds every kind of host once, each with a domain of its own, and the domains that are odd in DNS. A lab of
-many domains is many cells, cut to size; every cell has a shared host that several of its domains use.
+many domains is many cells, cut to size; every cell has a shared host that several of its domains use. Names say
+what is odd about their bearer, so that a row explains itself.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+import idna
 
 from lab.hosts import KINDS, Fields, Kind, expected_endpoint
 
 OPERATORS = ("alder", "birch", "cedar", "dogwood", "elm")
+CUSTOMERS = 8
+NAMES_ON_ONE_ADDRESS = 5
+WIDE_SET = 24
+SIGNED = ("signed-mail.test", "signed.example")
+"""What the resolver says is authenticated: these zones and all below."""
+
 Records = dict[tuple[str, str], list[str]]
 """(name, type) -> data as in a zone file; a name that stands nowhere is NXDOMAIN."""
 
 
 @dataclass(slots=True)
 class LabHost:
-    """One server: its name, its address, its kind; None for a name that only shares an address."""
+    """One server: its name, its address, its kind. Hosts of one address are told apart by server_name."""
 
     name: str
     address: str
@@ -24,48 +34,73 @@ class LabHost:
 
 @dataclass(slots=True)
 class Population:
-    """What a lab holds, and what a census of it must find."""
+    """What a lab holds, and what a census of it must find; keys are those of the rows."""
 
     domains: list[str] = field(default_factory=list)
+    written: dict[str, str] = field(default_factory=dict)  # domain -> as its owner writes it, where that differs
     weights: dict[str, int] = field(default_factory=dict)
     hosts: list[LabHost] = field(default_factory=list)
     zone: Records = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)  # name -> "SERVFAIL" or "silent"
+    truncated: set[str] = field(default_factory=set)  # names whose MX set is whole over TCP only
+    routes: dict[str, list[str]] = field(default_factory=dict)  # domain -> its MX hosts
     expected_domains: dict[str, Fields] = field(default_factory=dict)
     expected_endpoints: dict[tuple[str, str], Fields] = field(default_factory=dict)
 
+    def addresses(self, host: str) -> list[str]:
+        """The addresses at the end of the alias chain, IPv4 first."""
+        name = next((target.rstrip(".") for target in self.zone.get((host, "CNAME"), [])), host)
+        return [*self.zone.get((name, "A"), []), *self.zone.get((name, "AAAA"), [])]
 
-def populate(count: int, block: str) -> Population:
-    """A lab of `count` domains whose servers have addresses in `block` (the first two octets: `127.5`)."""
+
+def populate(count: int, block: str, *, ipv6: bool = False) -> Population:
+    """A lab of `count` domains whose servers have addresses in `block` (the first two octets: `127.5`).
+
+    With `ipv6`, one host has the address ::1 too.
+    """
     population = Population()
     cell = 0
     while len(population.domains) < count:
-        _cell(population, cell, block)
+        _cell(population, cell, block, ipv6=ipv6 and cell == 0)
         cell += 1
     _cut(population, count)
     return population
 
 
-def _cell(population: Population, cell: int, block: str) -> None:
+def cell_size() -> int:
+    """How many domains a lab needs to have one of each."""
+    population = Population()
+    _cell(population, 0, "127.0", ipv6=False)
+    return len(population.domains)
+
+
+def _cell(population: Population, cell: int, block: str, *, ipv6: bool) -> None:
     addresses = (f"{block}.{cell}.{number}" for number in range(1, 255))
+    own = {}
     for number, (name, kind) in enumerate(KINDS.items()):
-        operator = f"{OPERATORS[(number + cell) % len(OPERATORS)]}-mail.test"
-        host = f"{name}-{cell}.{operator}"
-        _add_host(population, host, next(addresses), kind)
-        _add_domain(population, f"{name}-{cell}.example", [(10, host)])
-    _shared(population, cell, next(addresses))
+        own[name] = f"{name}-{cell}.{OPERATORS[(number + cell) % len(OPERATORS)]}-mail.test"
+        _add_host(population, own[name], next(addresses), kind)
+    _shared(population, cell, next(addresses), backup=own["eku-server-only"])
     _odd(population, cell, next(addresses))
     _many_names(population, cell, next(addresses))
+    _many_addresses(population, cell, addresses, ipv6=ipv6)
+    _signed(population, cell, next(addresses), unsigned=own["good"])
+    _wide(population, cell, [next(addresses) for _ in range(WIDE_SET // 3)])
+    for name, host in own.items():
+        _add_domain(population, f"{name}-{cell}.example", [(10, host)])
 
 
-def _shared(population: Population, cell: int, address: str) -> None:
-    """A provider with many customers, and one customer with a backup elsewhere."""
+def _shared(population: Population, cell: int, address: str, backup: str) -> None:
+    """A provider with many customers, one customer with a backup elsewhere, and one who writes umlauts."""
     host = f"mx-{cell}.shared-mail.test"
     _add_host(population, host, address, KINDS["eku-server-client"])
-    for number in range(8):
+    for number in range(CUSTOMERS):
         _add_domain(population, f"customer{number}-{cell}.example", [(10, host)])
-    backup = f"eku-server-only-{cell}.{OPERATORS[(1 + cell) % len(OPERATORS)]}-mail.test"
     _add_domain(population, f"backed-up-{cell}.example", [(20, backup), (10, host)])
+    written = f"bücher-{cell}.example"
+    domain = idna.encode(written).decode()
+    population.written[domain] = written
+    _add_domain(population, domain, [(10, host)])
 
 
 def _odd(population: Population, cell: int, address: str) -> None:
@@ -74,40 +109,74 @@ def _odd(population: Population, cell: int, address: str) -> None:
     _add_host(population, host, address, KINDS["good"])
     zone, expect = population.zone, population.expected_domains
 
-    def add(name: str, routing: str, rcode: str | None, **more: object) -> str:
+    def add(name: str, routing: str, rcode: str, mx: Sequence[Fields] = ()) -> str:
         domain = f"{name}-{cell}.example"
         population.domains.append(domain)
-        expect[domain] = {"routing": routing, "rcode": rcode, **more}
+        population.routes[domain] = [str(row["host"]) for row in mx]
+        expect[domain] = {"routing": routing, "rcode": rcode, "weight": 1, "authenticated": False, "mx": [*mx]}
         return domain
 
     zone[add("null-mx", "null-mx", "NOERROR"), "MX"] = ["0 ."]
-    zone[add("null-beside", "mx", "NOERROR"), "MX"] = ["0 .", f"10 {host}."]
+    beside = _mx_row(population, 10, host, "null-mx-ignored")
+    zone[add("null-beside", "mx", "NOERROR", [beside]), "MX"] = ["0 .", f"10 {host}."]
     zone[add("nodata", "none", "NOERROR"), "TXT"] = ['"no mail here"']
     add("nxdomain", "none", "NXDOMAIN")
     population.failing[add("servfail", "error", "SERVFAIL")] = "SERVFAIL"
     alias = f"alias-{cell}.alder-mail.test"
     zone[alias, "CNAME"] = [f"{host}."]
-    zone[add("mx-alias", "mx", "NOERROR"), "MX"] = [f"10 {alias}."]
-    population.expected_endpoints[alias, address] = {"status": "measured"}
-    zone[add("mx-literal", "mx", "NOERROR"), "MX"] = [f"10 {address}."]
-    zone[add("mx-nowhere", "mx", "NOERROR"), "MX"] = [f"10 missing-{cell}.alder-mail.test."]
-    implicit = add("implicit", "implicit-mx", "NOERROR")
+    zone[add("mx-alias", "mx", "NOERROR", [_mx_row(population, 10, alias, "cname")]), "MX"] = [f"10 {alias}."]
+    # The server presents the certificate of the name that it knows, not of its alias.
+    population.expected_endpoints[alias, address] = {**expected_endpoint(KINDS["good"]), "name_match": False}
+    literal = {**_mx_row(population, 10, address, "address-literal"), "rcode_a": None, "rcode_aaaa": None}
+    zone[add("mx-literal", "mx", "NOERROR", [literal]), "MX"] = [f"10 {address}."]
+    missing = f"missing-{cell}.alder-mail.test"
+    nowhere = _mx_row(population, 10, missing) | {"rcode_a": "NXDOMAIN", "rcode_aaaa": "NXDOMAIN"}
+    zone[add("mx-nowhere", "mx", "NOERROR", [nowhere]), "MX"] = [f"10 {missing}."]
+    implicit = f"implicit-{cell}.example"
     zone[implicit, "A"] = [address]
-    population.expected_endpoints[implicit, address] = {"status": "measured"}
+    add("implicit", "implicit-mx", "NOERROR", [_mx_row(population, 0, implicit)])
+    population.expected_endpoints[implicit, address] = {**expected_endpoint(KINDS["good"]), "name_match": False}
 
 
 def _many_names(population: Population, cell: int, address: str) -> None:
     """Five names on one address: all are endpoints, a scan contacts some."""
-    for number in range(5):
+    for number in range(NAMES_ON_ONE_ADDRESS):
         host = f"name{number}-{cell}.birch-mail.test"
         _add_host(population, host, address, KINDS["good"])
         _add_domain(population, f"named{number}-{cell}.example", [(10, host)])
         population.expected_endpoints[host, address] = {}  # which three are measured is the seed's choice
 
 
+def _many_addresses(population: Population, cell: int, addresses: Iterator[str], *, ipv6: bool) -> None:
+    """One host whose addresses disagree: a good one, an old one, one where nobody listens."""
+    host = f"several-{cell}.cedar-mail.test"
+    own = [(next(addresses), KINDS[name]) for name in ("good", "tls12", "refused")]
+    for address, kind in [*own, *([("::1", KINDS["tls13"])] if ipv6 else [])]:
+        _add_host(population, host, address, kind)
+    _add_domain(population, f"several-{cell}.example", [(10, host)])
+
+
+def _signed(population: Population, cell: int, address: str, unsigned: str) -> None:
+    """Domains in a signed zone, one with its mail in a signed zone too."""
+    host = f"mx-{cell}.signed-mail.test"
+    _add_host(population, host, address, KINDS["good"])
+    _add_domain(population, f"both-{cell}.signed.example", [(10, host)])
+    _add_domain(population, f"half-{cell}.signed.example", [(10, unsigned)])
+
+
+def _wide(population: Population, cell: int, addresses: Sequence[str]) -> None:
+    """A large provider: an MX set that takes TCP, three names on each address."""
+    hosts = [f"mx{number:02d}-{cell}.inbound.wide-mail.test" for number in range(WIDE_SET)]
+    for number, host in enumerate(hosts):
+        _add_host(population, host, addresses[number % len(addresses)], KINDS["eku-server-client"])
+    domain = f"wide-{cell}.example"
+    population.truncated.add(domain)
+    _add_domain(population, domain, [(10 * (1 + number // 8), host) for number, host in enumerate(hosts)])
+
+
 def _add_host(population: Population, host: str, address: str, kind: Kind) -> None:
     population.hosts.append(LabHost(host, address, kind))
-    population.zone[host, "A"] = [address]
+    population.zone.setdefault((host, "AAAA" if ":" in address else "A"), []).append(address)
     population.expected_endpoints[host, address] = expected_endpoint(kind)
 
 
@@ -115,17 +184,40 @@ def _add_domain(population: Population, domain: str, mx: list[tuple[int, str]]) 
     population.domains.append(domain)
     population.weights[domain] = 1 + len(population.domains) % 97
     population.zone[domain, "MX"] = [f"{preference} {host}." for preference, host in mx]
-    population.expected_domains[domain] = {"routing": "mx", "rcode": "NOERROR"}
+    population.routes[domain] = [host for _, host in mx]
+    population.expected_domains[domain] = {
+        "routing": "mx",
+        "rcode": "NOERROR",
+        "weight": population.weights[domain],
+        "authenticated": is_signed(domain),
+        "mx": [_mx_row(population, preference, host) for preference, host in sorted(mx)],
+    }
+
+
+def _mx_row(population: Population, preference: int, host: str, *notes: str) -> Fields:
+    """One MX as the row of a domain has it; most hosts have an A record and no AAAA."""
+    return {
+        "preference": preference,
+        "host": host,
+        "addresses": population.addresses(host),
+        "rcode_a": "NOERROR",
+        "rcode_aaaa": "NOERROR",
+        "authenticated": is_signed(host),
+        "notes": list(notes),
+    }
+
+
+def is_signed(name: str) -> bool:
+    """Whether the resolver says that what it answers for a name is authenticated."""
+    return any(name == zone or name.endswith(f".{zone}") for zone in SIGNED)
 
 
 def _cut(population: Population, count: int) -> None:
     """Keep `count` domains, and the expectations of what they lead to."""
     del population.domains[count:]
     kept = set(population.domains)
+    named = {host for domain in kept for host in population.routes[domain]}
     population.expected_domains = {d: row for d, row in population.expected_domains.items() if d in kept}
-    named = {
-        value.split(" ")[1].rstrip(".") for domain in kept for value in population.zone.get((domain, "MX"), [])
-    } | {domain for domain in kept if population.expected_domains[domain]["routing"] == "implicit-mx"}
     population.expected_endpoints = {
         key: row for key, row in population.expected_endpoints.items() if key[0] in named
     }

@@ -5,216 +5,69 @@ socket closes. Every connection is logged as the server saw it.
 """
 
 import contextlib
+import json
 import selectors
 import socket
+import ssl
 import struct
+import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Self
 
 from OpenSSL import SSL
 
-from lab.authority import Authority
+from lab.authority import Authority, Presented
 from lab.population import LabHost
+from lab.scripts import SCRIPTS, good
+from lab.talk import Over, Talk, Visit
 
 SECONDS = 20
-GREETINGS = {
-    "postfix": "220 {host} ESMTP Postfix",
-    "exim": "220 {host} ESMTP Exim 4.98 Tue, 24 Nov 2026 10:00:00 +0000",
-    "sendmail": "220 {host} ESMTP Sendmail 8.18.1/8.18.1; Tue, 24 Nov 2026 10:00:00 GMT",
-    "exchange": "220 {host} Microsoft ESMTP MAIL Service ready at Tue, 24 Nov 2026 10:00:00 +0000",
-}
+POLL = 0.1
 VERSIONS = {
     "tls10": SSL.TLS1_VERSION,
     "tls11": SSL.TLS1_1_VERSION,
     "tls12": SSL.TLS1_2_VERSION,
+    "tls13": SSL.TLS1_3_VERSION,
     "asks-tls12": SSL.TLS1_2_VERSION,
     "requires-alert-tls12": SSL.TLS1_2_VERSION,
 }
-
-
-@dataclass(slots=True)
-class Visit:
-    """One connection as the server saw it; times are monotonic seconds."""
-
-    address: str
-    began: float
-    ended: float | None = None
-    commands: list[str] = field(default_factory=list)
-
-
-class Over(Exception):  # the end of a script, not an error
-    """The client has gone, or the script is done."""
-
-
-class Talk:
-    """One connection, from the server's side."""
-
-    def __init__(self, sock: socket.socket, host: LabHost, visit: Visit) -> None:
-        self.host = host
-        self._sock = sock
-        self._stream: socket.socket | SSL.Connection = sock
-        self._visit = visit
-        self._buffer = b""
-
-    def say(self, *lines: str) -> None:
-        try:
-            self._stream.sendall("".join(f"{line}\r\n" for line in lines).encode())
-        except (OSError, SSL.Error) as error:
-            raise Over from error
-
-    def hear(self) -> str:
-        """The next command."""
-        while b"\n" not in self._buffer:
-            try:
-                data = self._stream.recv(4096)
-            except (OSError, SSL.Error) as error:
-                raise Over from error
-            if not data:
-                raise Over
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        command = line.decode("ascii", "replace").strip()
-        self._visit.commands.append(command)
-        return command
-
-    def start_tls(self, context: SSL.Context) -> None:
-        connection = SSL.Connection(context, self._sock)
-        connection.set_accept_state()
-        try:
-            connection.do_handshake()
-        except (OSError, SSL.Error) as error:
-            raise Over from error
-        self._stream = connection
-
-    def reset(self) -> None:
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise Over
-
-    def greet(self) -> None:
-        self.say(GREETINGS[self.host.kind.software].format(host=self.host.name))
-
-    def offer(self) -> None:
-        self.greet()
-        self.hear()
-        self.say(f"250-{self.host.name}", "250-PIPELINING", "250-SIZE 10240000", "250-STARTTLS", "250 8BITMIME")
-
-    def to_the_end(self) -> None:
-        """EHLO and QUIT inside TLS."""
-        self.hear()
-        self.say(f"250-{self.host.name}", "250 8BITMIME")
-        if self.hear() == "QUIT":
-            self.say("221 2.0.0 bye")
-
-
-Script = Callable[[Talk, SSL.Context], None]
-
-
-def good(talk: Talk, context: SSL.Context) -> None:
-    talk.offer()
-    talk.hear()
-    talk.say("220 2.0.0 ready to start TLS")
-    talk.start_tls(context)
-    talk.to_the_end()
-
-
-def injected(talk: Talk, context: SSL.Context) -> None:
-    talk.offer()
-    talk.hear()
-    talk.say("220 2.0.0 ready to start TLS", "250 injected")
-    talk.start_tls(context)
-    talk.to_the_end()
-
-
-def delayed(talk: Talk, context: SSL.Context) -> None:
-    time.sleep(0.3)
-    good(talk, context)
-
-
-def multi_line(talk: Talk, context: SSL.Context) -> None:
-    talk.say(f"220-{talk.host.name} ESMTP", "220-no spam here")
-    good(talk, context)
-
-
-def refuses_after_tls(talk: Talk, context: SSL.Context, *, line: str | None) -> None:
-    talk.offer()
-    talk.hear()
-    talk.say("220 2.0.0 ready to start TLS")
-    talk.start_tls(context)
-    talk.hear()
-    if line is not None:
-        talk.say(line)
-        talk.hear()
-
-
-def says(talk: Talk, _: SSL.Context, *, lines: tuple[str, ...], greets: bool = True) -> None:
-    """Greets, then answers each command with the next of its lines."""
-    if greets:
-        talk.greet()
-        talk.hear()
-    for line in lines:
-        talk.say(*line.split("|"))
-        talk.hear()
-
-
-def closes(_: Talk, __: SSL.Context) -> None:
-    return
-
-
-def resets(talk: Talk, _: SSL.Context) -> None:
-    talk.reset()
-
-
-def garbage(talk: Talk, _: SSL.Context) -> None:
-    talk.offer()
-    talk.hear()
-    talk.say("220 2.0.0 ready to start TLS", "this is not TLS " * 8)
-
-
-SCRIPTS: dict[str, Script] = {
-    "delayed-greeting": delayed,
-    "multi-line-greeting": multi_line,
-    "injected": injected,
-    "requires-421": partial(refuses_after_tls, line="421 4.7.1 Error: no client certificate"),
-    "requires-503": partial(refuses_after_tls, line="503 5.7.0 authentication required"),
-    "requires-close": partial(refuses_after_tls, line=None),
-    "asks-then-busy": partial(refuses_after_tls, line="421 4.7.0 too many connections, try later"),
-    "no-starttls": partial(says, lines=("250-mx|250 8BITMIME", "221 bye")),
-    "starttls-substring": partial(says, lines=("250-mx STARTTLS|250 XSTARTTLS", "221 bye")),
-    "starttls-454": partial(says, lines=("250-mx|250 STARTTLS", "454 4.7.0 TLS not available", "221 bye")),
-    "ehlo-refused": partial(says, lines=("502 5.5.2 command not recognized", "221 bye")),
-    "greeting-421": partial(says, lines=("421 4.7.0 too many connections", "221 bye"), greets=False),
-    "greeting-554": partial(says, lines=("554 5.7.1 no service here", "221 bye"), greets=False),
-    "not-smtp": partial(says, lines=("SSH-2.0-OpenSSH_9.9",), greets=False),
-    "garbage-after-220": garbage,
-    "closes": closes,
-    "resets": resets,
-}
+Contexts = Mapping[str, tuple[LabHost, SSL.Context]]
+"""The hosts of one address by name; the first is the one that answers when no name is asked for."""
 
 
 class Servers:
-    """All servers of a lab on one port. A context manager; `visits` is the log."""
+    """All servers of a lab on one port. A context manager; `visits` is the log, `presented` what each host shows.
 
-    def __init__(self, hosts: list[LabHost], authority: Authority, port: int) -> None:
+    Raises OSError when the port is taken on one of the addresses; nothing is left open then.
+    """
+
+    def __init__(
+        self, hosts: list[LabHost], authority: Authority, port: int, log: TextIOWrapper | None = None
+    ) -> None:
         self.visits: list[Visit] = []
+        self.presented: dict[tuple[str, str], Presented] = {}
+        self._log = log
+        self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._accept, name="lab-smtp", daemon=True)
+        self._talking: dict[threading.Thread, socket.socket] = {}
         by_address: dict[str, list[LabHost]] = {}
         for host in hosts:
             if host.kind.behaviour != "refused":
                 by_address.setdefault(host.address, []).append(host)
+        try:
+            listeners = {address: self._listen(address, port) for address in by_address}
+        except OSError:
+            self._close()
+            raise
         for address, named in by_address.items():
-            listener = socket.socket()
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address, port))
-            listener.listen(64)
-            listener.setblocking(False)
-            contexts = [_context(host, authority) for host in named]
-            self._selector.register(listener, selectors.EVENT_READ, (named[0], contexts[0]))
+            self._selector.modify(listeners[address], selectors.EVENT_READ, self._contexts(named, authority))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -223,46 +76,93 @@ class Servers:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
+        with self._lock:
+            talking = dict(self._talking)
+        for thread, sock in talking.items():
+            with contextlib.suppress(OSError):  # its thread may have closed it just now
+                sock.shutdown(socket.SHUT_RDWR)
+            thread.join()
+        self._close()
+
+    def _listen(self, address: str, port: int) -> socket.socket:
+        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        self._selector.register(listener, selectors.EVENT_READ)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(64)
+        listener.setblocking(False)
+        return listener
+
+    def _close(self) -> None:
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         self._selector.close()
 
+    def _contexts(self, named: list[LabHost], authority: Authority) -> Contexts:
+        """One context a host; the first finds the one that the client's server_name asks for."""
+        contexts: dict[str, tuple[LabHost, SSL.Context]] = {}
+        for host in named:
+            presented = authority.present(host.kind.leaf, host.name)
+            self.presented[host.name, host.address] = presented
+            contexts[host.name] = host, _context(host, presented, authority)
+
+        def choose(connection: SSL.Connection) -> None:
+            name = connection.get_servername()
+            if name is not None and (found := contexts.get(name.decode("ascii", "replace"))):
+                connection.set_context(found[1])
+
+        contexts[named[0].name][1].set_tlsext_servername_callback(choose)
+        return contexts
+
     def _accept(self) -> None:
         while not self._stopping.is_set():
-            for key, _ in self._selector.select(0.1):
+            for key, _ in self._selector.select(POLL):
                 listener = key.fileobj
                 assert isinstance(listener, socket.socket)
-                sock, _peer = listener.accept()
-                host, context = key.data
-                visit = Visit(host.address, time.monotonic())
+                try:
+                    sock, peer = listener.accept()
+                except OSError:  # the client was quicker to go, or there are no more sockets for now
+                    continue
+                host, context = next(iter(key.data.values()))
+                visit = Visit(host.address, f"{peer[0]} {peer[1]}", time.monotonic())
                 self.visits.append(visit)
-                threading.Thread(target=_serve, args=(sock, host, context, visit), daemon=True).start()
+                thread = threading.Thread(target=self._serve, args=(sock, host, context, visit), daemon=True)
+                with self._lock:
+                    self._talking[thread] = sock
+                thread.start()
 
-
-def _serve(sock: socket.socket, host: LabHost, context: SSL.Context, visit: Visit) -> None:
-    sock.setblocking(True)
-    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a timeout that OpenSSL's own reads obey too
-        sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SECONDS, 0))
-    with sock:
-        with contextlib.suppress(Over):
-            SCRIPTS.get(host.kind.behaviour, good)(Talk(sock, host, visit), context)
+    def _serve(self, sock: socket.socket, host: LabHost, context: SSL.Context, visit: Visit) -> None:
+        sock.setblocking(True)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a timeout that OpenSSL's own reads obey too
+            sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SECONDS, 0))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        talk = Talk(sock, host, visit)
+        with sock:
+            with contextlib.suppress(Over):
+                SCRIPTS.get(host.kind.behaviour, good)(talk, context)
+            talk.farewell()
         visit.ended = time.monotonic()
+        with self._lock:
+            del self._talking[threading.current_thread()]
+            if self._log is not None:
+                self._log.write(json.dumps(asdict(visit)) + "\n")
+                self._log.flush()
 
 
-def _context(host: LabHost, authority: Authority) -> SSL.Context:
+def _context(host: LabHost, presented: Presented, authority: Authority) -> SSL.Context:
     behaviour = host.kind.behaviour
-    issued, listed = authority.issue(host.kind.leaf, host.name)
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_cipher_list(b"ALL:@SECLEVEL=0")
     version = VERSIONS.get(behaviour)
     if version is not None:
         context.set_min_proto_version(version)
         context.set_max_proto_version(version)
-    context.use_privatekey(issued.key)
-    context.use_certificate(issued.certificate)
-    for certificate in listed[1:]:
-        context.add_extra_chain_cert(certificate)
+    with tempfile.TemporaryDirectory() as folder:  # by file, since a library that parses would refuse some
+        path = Path(folder) / "list.pem"
+        path.write_text("".join(map(ssl.DER_cert_to_PEM_cert, presented.certificate_list)))
+        context.use_certificate_chain_file(str(path))
+    context.use_privatekey(presented.key)
     if behaviour.startswith(("asks", "requires")):
         insists = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if behaviour.startswith("requires-alert") else 0
         context.set_verify(SSL.VERIFY_PEER | insists, lambda *_: True)

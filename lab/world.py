@@ -1,33 +1,70 @@
-"""Starts a whole lab in this process: certificates, servers, resolver, and the snapshot that goes with them."""
+"""Starts a whole lab: certificates, servers, resolver, and the snapshot that goes with them.
 
-import os
+`World` runs in threads of this process; `lab.process` has the same in a process of its own.
+"""
+
+import random
+import resource
 import socket
 from contextlib import ExitStack
+from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lab.authority import Authority
 from lab.dns import Nameserver
+from lab.hosts import Fields, expected_certificate
 from lab.population import Population, populate
-from lab.smtp import Servers, Visit
+from lab.smtp import Servers
+from lab.talk import Visit
 
 BLOCKS = range(64, 250)
-"""Second octets of 127/8 that labs use; each process begins at another one."""
+"""Second octets of 127/8 that labs use."""
+PORTS = range(20000, 32000)
+"""Below what systems give to outgoing connections."""
+TRIES = 50
+
+
+class Expectations:
+    """What a census of a lab must find, by the keys of the rows: declared rows, joined with what hosts present."""
+
+    def __init__(self, population: Population, presented: dict[tuple[str, str], list[str]]) -> None:
+        self.domains = population.expected_domains
+        self.endpoints = {
+            key: _with_certificates(fields, presented.get(key))
+            for key, fields in population.expected_endpoints.items()
+        }
+        kinds = {(host.name, host.address): host.kind for host in population.hosts}
+        self.certificates = {
+            str(fields["certificate"]): expected_certificate(kinds[key])
+            for key, fields in self.endpoints.items()
+            if fields.get("certificate")
+        }
+
+
+def _with_certificates(fields: Fields, listed: list[str] | None) -> Fields:
+    """Aliases present what is not theirs, so they are not among the presented."""
+    if listed is None or fields.get("status") != "measured":
+        return fields
+    return fields | {"certificate": listed[0], "certificate_list": listed}
 
 
 class World:
-    """A running lab. A context manager; `folder` takes the trust snapshot."""
+    """A running lab. A context manager; `folder` takes the trust snapshot.
 
-    def __init__(self, count: int, folder: Path) -> None:
+    Ports and addresses are drawn anew, and drawn again where another lab has them, so that labs may run side by
+    side. With `log`, every finished visit is written there as a line of JSON.
+    """
+
+    def __init__(self, count: int, folder: Path, log: TextIOWrapper | None = None) -> None:
+        _allow_open_files()
         self.authority = Authority()
-        block = BLOCKS[os.getpid() % len(BLOCKS)]
-        self.population: Population = populate(count, f"127.{block}")
         self.snapshot = folder / "trust"
         self.authority.write_snapshot(self.snapshot)
+        self.ipv6 = has_ipv6()
+        self.block, self.port, self.population, self._servers = self._start(count, log)
         self._nameserver = Nameserver(self.population)
-        self.port = _free_port()
-        self._servers = Servers(self.population.hosts, self.authority, self.port)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -50,16 +87,54 @@ class World:
         """Every connection that the servers saw so far."""
         return list(self._servers.visits)
 
+    @property
+    def presented(self) -> dict[tuple[str, str], list[str]]:
+        """(host, address) -> SHA-256 of each certificate that it presents, in order."""
+        return {key: presented.digests for key, presented in self._servers.presented.items()}
+
+    @property
+    def expected(self) -> Expectations:
+        return Expectations(self.population, self.presented)
+
     def write_targets(self, path: Path) -> Path:
         """The lab's domains as CSV with weights, for `scan -f`."""
-        lines = [f"{domain},{self.population.weights.get(domain, 1)}\n" for domain in self.population.domains]
-        path.write_text("domain,weight\n" + "".join(lines), encoding="utf-8")
-        return path
+        return write_targets(self.population, path)
+
+    def _start(self, count: int, log: TextIOWrapper | None) -> tuple[str, int, Population, Servers]:
+        draw = random.SystemRandom()
+        for _ in range(TRIES):
+            block, port = f"127.{draw.choice(BLOCKS)}", draw.choice(PORTS)
+            population = populate(count, block, ipv6=self.ipv6)
+            try:
+                return block, port, population, Servers(population.hosts, self.authority, port, log)
+            except OSError:  # taken
+                continue
+        raise OSError("no port that is free on every address of a lab")
 
 
-def _free_port() -> int:
-    """A port that is free on every address: nobody listens on the wildcard address either."""
-    with socket.socket() as sock:
-        sock.bind(("0.0.0.0", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def write_targets(population: Population, path: Path) -> Path:
+    """The domains as their owners write them, with weights, as CSV."""
+    lines = [
+        f"{population.written.get(domain, domain)},{population.weights.get(domain, 1)}\n"
+        for domain in population.domains
+    ]
+    path.write_text("domain,weight\n" + "".join(lines), encoding="utf-8")
+    return path
+
+
+def has_ipv6() -> bool:
+    """Whether ::1 can be listened on."""
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _allow_open_files() -> None:
+    """A lab has a socket for each address: use what the system lets us have without asking anybody."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        wanted = 65536 if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -57,13 +57,19 @@ def exported(folder, what, *more):
 
 def differences(world, folder, *more):
     """Every field of every row that is not what the lab declared."""
-    population = world.population
+    expected_rows = world.expected
     domains = {row["domain"]: row for row in exported(folder, "domains", *more)}
     endpoints = {(row["mx_host"], row["address"]): row for row in exported(folder, "endpoints", *more)}
-    assert sorted(domains) == sorted(population.expected_domains)
-    assert sorted(endpoints) == sorted(population.expected_endpoints)
+    certificates = {row["sha256"]: row for row in exported(folder, "certificates", *more)}
+    assert sorted(domains) == sorted(expected_rows.domains)
+    assert sorted(endpoints) == sorted(expected_rows.endpoints)
+    assert set(certificates) >= set(expected_rows.certificates)
     wrong = []
-    for rows, expected in ((domains, population.expected_domains), (endpoints, population.expected_endpoints)):
+    for rows, expected in (
+        (domains, expected_rows.domains),
+        (endpoints, expected_rows.endpoints),
+        (certificates, expected_rows.certificates),
+    ):
         for key, fields in expected.items():
             wrong += [(key, name, rows[key][name], v) for name, v in fields.items() if rows[key][name] != v]
     return wrong

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lab.world import World
+from lab.population import cell_size
+from lab.process import WorldProcess
 from mxcensus import inputs, reporting, scanning
 from mxcensus.plan import Plan
 from mxcensus.progress import Display
@@ -18,7 +19,7 @@ from scanner.scan import ScanSettings
 from scanner.trust import load
 from storage.database import open_database
 
-DOMAINS = 73
+DOMAINS = cell_size()
 SEED = 2026
 FORMATS = ("html", "md", "json", "csv")
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     url = f"sqlite:///{output / 'census.db'}"
-    with tempfile.TemporaryDirectory() as folder, World(DOMAINS, Path(folder)) as world:
+    with tempfile.TemporaryDirectory() as folder, WorldProcess(DOMAINS, Path(folder)) as world:
         print(f"A lab of {DOMAINS} domains and {len(world.population.hosts)} mail servers runs on loopback.")
         outcome = scanning.run(_plan(world, url), _targets(world, Path(folder)), Display(plain=False))
     scanning.print_summary(url, outcome)
@@ -48,11 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
     return outcome.exit_status
 
 
-def _targets(world: World, folder: Path) -> inputs.Targets:
+def _targets(world: WorldProcess, folder: Path) -> inputs.Targets:
     return inputs.Targets([], str(world.write_targets(folder / "domains.csv")), Exclusions())
 
 
-def _plan(world: World, url: str) -> Plan:
+def _plan(world: WorldProcess, url: str) -> Plan:
     """Loopback belongs to us, so the demo may be quick where a real scan is patient."""
     return Plan(
         database=url,

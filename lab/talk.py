@@ -1,0 +1,131 @@
+"""One connection from the server's side: lines said and heard, TLS, and what was seen of the client."""
+
+import contextlib
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+
+from OpenSSL import SSL
+
+from lab.population import LabHost
+
+GREETINGS = {
+    "postfix": "220 {host} ESMTP Postfix",
+    "exim": "220 {host} ESMTP Exim 4.98 Tue, 24 Nov 2026 10:00:00 +0000",
+    "sendmail": "220 {host} ESMTP Sendmail 8.18.1/8.18.1; Tue, 24 Nov 2026 10:00:00 GMT",
+    "exchange": "220 {host} Microsoft ESMTP MAIL Service ready at Tue, 24 Nov 2026 10:00:00 +0000",
+}
+KEYWORDS = {
+    "postfix": ("PIPELINING", "SIZE 10240000", "ETRN", "STARTTLS", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8"),
+    "exim": ("SIZE 52428800", "LIMITS MAILMAX=1000", "8BITMIME", "PIPELINING", "PIPECONNECT", "STARTTLS", "HELP"),
+    "sendmail": ("ENHANCEDSTATUSCODES", "PIPELINING", "EXPN", "VERB", "8BITMIME", "STARTTLS", "DELIVERBY", "HELP"),
+    "exchange": ("SIZE 37748736", "PIPELINING", "DSN", "STARTTLS", "8BITMIME", "BINARYMIME", "CHUNKING"),
+}
+FAREWELL = 2.0
+"""Seconds that a server waits for the client to close, after it closed its own side."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """One connection as the server saw it; times are monotonic seconds, octets those of SMTP, not of TLS."""
+
+    address: str
+    peer: str
+    began: float
+    ended: float | None = None
+    server_name: str | None = None
+    tls_version: str | None = None
+    commands: list[str] = field(default_factory=list)
+    heard: int = 0
+    said: int = 0
+
+
+class Over(Exception):  # the end of a script, not an error
+    """The client has gone, or the script is done."""
+
+
+class Talk:
+    """One connection. Every method that speaks or listens raises `Over` when the client is gone."""
+
+    def __init__(self, sock: socket.socket, host: LabHost, visit: Visit) -> None:
+        self.host = host
+        self._sock = sock
+        self._stream: socket.socket | SSL.Connection = sock
+        self._visit = visit
+        self._buffer = b""
+        self._reset = False
+
+    def say(self, *lines: str) -> None:
+        data = "".join(f"{line}\r\n" for line in lines).encode()
+        self._visit.said += len(data)
+        try:
+            self._stream.sendall(data)
+        except (OSError, SSL.Error) as error:
+            raise Over from error
+
+    def hear(self) -> str:
+        """The next command."""
+        while b"\n" not in self._buffer:
+            try:
+                data = self._stream.recv(4096)
+            except (OSError, SSL.Error) as error:
+                raise Over from error
+            if not data:
+                raise Over
+            self._visit.heard += len(data)
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        command = line.decode("ascii", "replace").strip()
+        self._visit.commands.append(command)
+        return command
+
+    def start_tls(self, context: SSL.Context) -> None:
+        connection = SSL.Connection(context, self._sock)
+        connection.set_accept_state()
+        try:
+            connection.do_handshake()
+        except (OSError, SSL.Error) as error:
+            raise Over from error
+        finally:
+            name = connection.get_servername()
+            self._visit.server_name = None if name is None else name.decode("ascii", "replace")
+        self._visit.tls_version = connection.get_protocol_version_name()
+        self._stream = connection
+
+    def reset(self) -> None:
+        """End with RST."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._reset = True
+        raise Over
+
+    def farewell(self) -> None:
+        """Close with FIN, whatever is still unread, and wait for the client to close too."""
+        end = time.monotonic() + FAREWELL
+        with contextlib.suppress(OSError):
+            if not self._reset:
+                self._sock.shutdown(socket.SHUT_WR)
+                self._sock.settimeout(FAREWELL)
+                while time.monotonic() < end and self._sock.recv(65536):
+                    pass
+
+    def greet(self) -> None:
+        self.say(GREETINGS[self.host.kind.software].format(host=self.host.name))
+
+    def offer(self) -> None:
+        """Up to the EHLO reply that has STARTTLS, and the STARTTLS of the client."""
+        self.greet()
+        self.hear()
+        self._keywords(KEYWORDS[self.host.kind.software])
+        self.hear()
+
+    def to_the_end(self) -> None:
+        """EHLO and QUIT inside TLS."""
+        self.hear()
+        self._keywords([word for word in KEYWORDS[self.host.kind.software] if word != "STARTTLS"])
+        if self.hear() == "QUIT":
+            self.say("221 2.0.0 bye")
+
+    def _keywords(self, words: tuple[str, ...] | list[str]) -> None:
+        lines = [self.host.name, *words]
+        self.say(*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}")
