@@ -21,7 +21,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.until_eof:  # Ctrl-C is for the one who started us, who then closes our input
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.ExitStack() as stack:
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         log = stack.enter_context((folder / VISITS).open("w", encoding="utf-8"))
@@ -52,8 +52,7 @@ def _tell(world: World, targets: Path, folder: Path) -> None:
         "    --ehlo-name census.example --contact me\n\n"
         f"Connections are logged in {folder / VISITS}. Ctrl-C ends it."
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.pause()
+    signal.pause()
 
 
 def _say(text: str) -> None:

@@ -120,11 +120,13 @@ class Talk:
         self.hear()
 
     def to_the_end(self) -> None:
-        """EHLO and QUIT inside TLS."""
-        self.hear()
-        self._keywords([word for word in KEYWORDS[self.host.kind.software] if word != "STARTTLS"])
-        if self.hear() == "QUIT":
-            self.say("221 2.0.0 bye")
+        """EHLO and QUIT inside TLS; more is declined."""
+        while (command := self.hear().upper()) != "QUIT":
+            if command.startswith("EHLO "):
+                self._keywords([word for word in KEYWORDS[self.host.kind.software] if word != "STARTTLS"])
+            else:
+                self.say("502 5.5.2 command not recognized")
+        self.say("221 2.0.0 bye")
 
     def _keywords(self, words: tuple[str, ...] | list[str]) -> None:
         lines = [self.host.name, *words]
