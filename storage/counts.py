@@ -285,15 +285,18 @@ def private_spread(scan_id: int) -> Select[*tuple[Any, ...]]:
 
     A self-signed certificate's issuer is its own key; a private CA is told by its name.
     """
-    own = classification.c.hierarchy == Hierarchy.SELF_SIGNED
+    # coalesce and outer joins: so SQLite starts from the members, which have no index on the certificate.
+    hierarchy = func.coalesce(classification.c.hierarchy, "")
+    own = hierarchy == Hierarchy.SELF_SIGNED
     per_issuer = (
         select(func.count(distinct(MEMBER.c.operator)).label("operators"))
-        .join(
+        .select_from(MEMBER)
+        .outerjoin(
             classification,
             and_(classification.c.scan_id == scan_id, classification.c.sha256 == MEMBER.c.certificate),
         )
-        .join(certificate, certificate.c.sha256 == MEMBER.c.certificate)
-        .where(or_(own, classification.c.hierarchy == Hierarchy.PRIVATE))
+        .outerjoin(certificate, certificate.c.sha256 == MEMBER.c.certificate)
+        .where(or_(own, hierarchy == Hierarchy.PRIVATE))
         .group_by(own, case((own, certificate.c.spki_sha256), else_=certificate.c.issuer))
         .subquery()
     )

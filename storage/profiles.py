@@ -38,7 +38,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.sql.elements import ColumnElement
-from sqlalchemy.sql.selectable import Select, Subquery
+from sqlalchemy.sql.selectable import Select
 
 from scanner.records import Hierarchy, Reason, Status
 from storage.schema import (
@@ -128,7 +128,7 @@ MEMBER = _table(
     Column("mx_host", Name, index=True),
     Column("address", Name),
     Column("operator", Name),
-    Column("certificate", Name, index=True),
+    Column("certificate", Name),
     Column("profile", Integer),
 )
 UNITS: Mapping[str, Table] = MappingProxyType(
@@ -172,8 +172,7 @@ def tables(connection: Connection, scan_id: int) -> Iterator[Mapping[int, Profil
         _temporary.drop_all(connection)
 
 
-def _fill(connection: Connection, table: Table, rows: Select[*tuple[Any, ...]] | Subquery) -> None:
-    statement = rows if isinstance(rows, Select) else select(rows)
+def _fill(connection: Connection, table: Table, statement: Select[*tuple[Any, ...]]) -> None:
     connection.execute(insert(table).from_select([column.name for column in table.columns], statement))
     connection.execute(text(f"ANALYZE {table.name}"))  # nothing else tells a planner about a temporary table
 
@@ -344,7 +343,7 @@ def endpoint_facts(scan_id: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-def members(scan_id: int) -> Subquery:
+def members(scan_id: int) -> Select[*tuple[Any, ...]]:
     """Every endpoint with its units and number; MX hosts without endpoints with the number that says why."""
     numbered = select(
         ENDPOINT.c.mx_host, ENDPOINT.c.address, ENDPOINT.c.operator, ENDPOINT.c.certificate, PROFILE.c.profile
@@ -356,7 +355,8 @@ def members(scan_id: int) -> Subquery:
     bare = select(
         mx_host.c.mx_host, null(), mx_host.c.operator, null(), case((address, NOT_ENROLLED), else_=NO_ADDRESS)
     ).where(mx_host.c.scan_id == scan_id, ~enrolled)
-    return union_all(numbered, bare).subquery()
+    both = union_all(numbered, bare).subquery()
+    return select(both).order_by(both.c.mx_host)  # for the index, and the endpoints of a host beside one another
 
 
 def unit_ends(name: str) -> Select[*tuple[Any, ...]]:
