@@ -38,6 +38,11 @@ def world(tmp_path_factory):
         yield world
 
 
+def read_to_the_end(sock):
+    while sock.recv(4096):
+        pass
+
+
 def host_of(world, kind):
     """(name, address) of the host of a kind in the first cell."""
     (domain,) = [domain for domain in world.population.domains if domain == f"{kind}-0.example"]
@@ -302,8 +307,7 @@ def test_a_reset_inside_tls_is_a_reset(world):
         client.write(b"EHLO x\r\n")
         sock.sendall(outgoing.read())
         with pytest.raises(ConnectionResetError):
-            while sock.recv(4096):
-                pass
+            read_to_the_end(sock)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
