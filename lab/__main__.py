@@ -21,6 +21,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.until_eof:  # Ctrl-C is for the one who started us, who then closes our input
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:  # a shell that starts us in the background has SIGINT ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
