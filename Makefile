@@ -28,11 +28,14 @@ lab:
 test: install lab
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
-# The full counts of what the suite does a little of: kill -9 at random moments, database outages. About an hour.
+# The full counts of what the suite does a little of: kill -9 at random moments, database outages, hostile servers.
+# About an hour.
 KILLS   ?= 200
 OUTAGES ?= 50
+HOSTILE ?= 5000
 soak: install lab
-	MXCENSUS_KILLS=$(KILLS) MXCENSUS_OUTAGES=$(OUTAGES) LAB=require $(BIN)/pytest tests/test_resume.py
+	MXCENSUS_KILLS=$(KILLS) MXCENSUS_OUTAGES=$(OUTAGES) MXCENSUS_HOSTILE=$(HOSTILE) LAB=require \
+	    $(BIN)/pytest tests/test_resume.py tests/test_lab_hostile.py
 
 check: install
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m lab", description="A small Internet on loopback.")
     parser.add_argument("--domains", type=int, default=cell_size(), metavar="N", help="(default: one of each)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="snapshot, targets, log (default: a new one)")
+    parser.add_argument("--hostile", action="store_true", help="servers that mean ill")
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes; print JSON")
     arguments = parser.parse_args()
     if arguments.until_eof:  # Ctrl-C is for the one who started us, who then closes our input
@@ -27,7 +28,7 @@ def main() -> None:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         log = stack.enter_context((folder / VISITS).open("w", encoding="utf-8"))
-        world = stack.enter_context(World(arguments.domains, folder, log))
+        world = stack.enter_context(World(arguments.domains, folder, log, hostile=arguments.hostile))
         targets = world.write_targets(folder / "domains.csv")
         presented = [(*key, digests) for key, digests in world.presented.items()]
         (folder / PRESENTED).write_text(json.dumps(presented), encoding="utf-8")

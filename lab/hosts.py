@@ -105,6 +105,19 @@ class Kind:
     expected: Fields = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class LabHost:
+    """One server: its name, its address, its kind. Hosts of one address are told apart by server_name.
+
+    `presents` is the name in its certificate where that is not its own: many hosts may then share one.
+    """
+
+    name: str
+    address: str
+    kind: Kind
+    presents: str = ""
+
+
 def _ekus() -> Iterator[tuple[str, Kind]]:
     for eku in ("server+client", "server-only", "client-only", "any", "neither", "absent", "unparsable"):
         yield f"eku-{eku.replace('+', '-')}", Kind(leaf=Leaf(eku=eku))

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import idna
 
-from lab.hosts import KINDS, Fields, Kind, expected_endpoint
+from lab.hostile import HOSTILE
+from lab.hosts import KINDS, Fields, Kind, LabHost, expected_endpoint
 
 OPERATORS = ("alder", "birch", "cedar", "dogwood", "elm")
 CUSTOMERS = 8
@@ -21,15 +22,6 @@ SIGNED = ("signed-mail.test", "signed.example")
 
 Records = dict[tuple[str, str], list[str]]
 """(name, type) -> data as in a zone file; a name that stands nowhere is NXDOMAIN."""
-
-
-@dataclass(slots=True)
-class LabHost:
-    """One server: its name, its address, its kind. Hosts of one address are told apart by server_name."""
-
-    name: str
-    address: str
-    kind: Kind
 
 
 @dataclass(slots=True)
@@ -64,6 +56,23 @@ def populate(count: int, block: str, *, ipv6: bool = False) -> Population:
         _cell(population, cell, block, ipv6=ipv6 and cell == 0)
         cell += 1
     _cut(population, count)
+    return population
+
+
+def populate_hostile(count: int, block: str) -> Population:
+    """A lab of `count` domains, each with a host of its own: the hostile ones in turn, one in five honest."""
+    population = Population()
+    names = list(HOSTILE)
+    for number in range(count):
+        behaviour = "good" if number % 5 == 4 else names[(number - number // 5) % len(names)]
+        host = f"mx{number}.{behaviour}.test"
+        address = f"{block}.{number // 250}.{1 + number % 250}"
+        population.hosts.append(LabHost(host, address, Kind(behaviour), "mx.test"))
+        population.zone[host, "A"] = [address]
+        good = {name: value for name, value in expected_endpoint(KINDS["good"]).items() if name != "name_match"}
+        hostile = HOSTILE.get(behaviour)
+        population.expected_endpoints[host, address] = good if hostile is None else hostile.expected
+        _add_domain(population, f"{behaviour}-{number}.example", [(10, host)])
     return population
 
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from lab.population import Population, populate
+from lab.population import Population
 from lab.talk import Visit
-from lab.world import Expectations, write_targets
+from lab.world import Expectations, lay_out, write_targets
 
 VISITS = "visits.jsonl"
 PRESENTED = "presented.json"
@@ -25,8 +25,9 @@ class LabError(Exception):
 class WorldProcess:
     """Like `lab.world.World`, but apart. `visits` has the finished ones only."""
 
-    def __init__(self, count: int, folder: Path) -> None:
+    def __init__(self, count: int, folder: Path, *, hostile: bool = False) -> None:
         self._count = count
+        self._hostile = hostile
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
         self.population = Population()
@@ -36,9 +37,8 @@ class WorldProcess:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "lab", "--domains", str(self._count), "--folder", str(self._folder)]
-        self._process = subprocess.Popen(
-            [*command, "--until-eof"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command += ["--until-eof", *(["--hostile"] if self._hostile else [])]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -46,7 +46,7 @@ class WorldProcess:
             raise LabError("the lab ended before it had begun")
         said = json.loads(line)
         self.resolver, self.port = said["resolver"], said["port"]
-        self.population = populate(self._count, said["block"], ipv6=said["ipv6"])
+        self.population = lay_out(self._count, said["block"], ipv6=said["ipv6"], hostile=self._hostile)
         return self
 
     def __exit__(self, *_: object) -> None:

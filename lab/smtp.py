@@ -22,8 +22,10 @@ from typing import Self
 from OpenSSL import SSL
 
 from lab.authority import Authority, Presented
-from lab.population import LabHost
-from lab.scripts import SCRIPTS, good
+from lab.hostile import HOSTILE
+from lab.hosts import LabHost
+from lab.issue import Leaf
+from lab.scripts import SCRIPTS, Script, good
 from lab.talk import Over, Talk, Visit
 
 SECONDS = 20
@@ -51,6 +53,7 @@ class Servers:
     ) -> None:
         self.visits: list[Visit] = []
         self.presented: dict[tuple[str, str], Presented] = {}
+        self._made: dict[tuple[str, str, Leaf], tuple[Presented, SSL.Context]] = {}
         self._log = log
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
@@ -103,9 +106,14 @@ class Servers:
         """One context a host; the first finds the one that the client's server_name asks for."""
         contexts: dict[str, tuple[LabHost, SSL.Context]] = {}
         for host in named:
-            presented = authority.present(host.kind.leaf, host.name)
-            self.presented[host.name, host.address] = presented
-            contexts[host.name] = host, _context(host, presented, authority)
+            key = host.presents or host.name, host.kind.behaviour, host.kind.leaf
+            if not host.presents or key not in self._made:
+                presented = authority.present(host.kind.leaf, key[0])
+                self._made[key] = presented, _context(host, presented, authority)
+            self.presented[host.name, host.address], context = self._made[key]
+            contexts[host.name] = host, context
+        if len(contexts) == 1:
+            return contexts
 
         def choose(connection: SSL.Connection) -> None:
             name = connection.get_servername()
@@ -140,7 +148,7 @@ class Servers:
         talk = Talk(sock, host, visit)
         with sock:
             with contextlib.suppress(Over):
-                SCRIPTS.get(host.kind.behaviour, good)(talk, context)
+                _script(host)(talk, context)
             talk.farewell()
         visit.ended = time.monotonic()
         with self._lock:
@@ -148,6 +156,11 @@ class Servers:
             if self._log is not None:
                 self._log.write(json.dumps(asdict(visit)) + "\n")
                 self._log.flush()
+
+
+def _script(host: LabHost) -> Script:
+    behaviour = host.kind.behaviour
+    return HOSTILE[behaviour].script if behaviour in HOSTILE else SCRIPTS.get(behaviour, good)
 
 
 def _context(host: LabHost, presented: Presented, authority: Authority) -> SSL.Context:

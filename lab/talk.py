@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from OpenSSL import SSL
 
-from lab.population import LabHost
+from lab.hosts import LabHost
 
 GREETINGS = {
     "postfix": "220 {host} ESMTP Postfix",
@@ -45,19 +45,64 @@ class Over(Exception):  # the end of a script, not an error
     """The client has gone, or the script is done."""
 
 
+class Chopped:
+    """TLS whose records leave one octet at a time."""
+
+    def __init__(self, connection: SSL.Connection, sock: socket.socket) -> None:
+        self._connection = connection
+        self._sock = sock
+
+    def do_handshake(self) -> None:
+        while True:
+            try:
+                self._connection.do_handshake()
+            except SSL.WantReadError:
+                self._flush()
+                self._fill()
+            else:
+                self._flush()
+                return
+
+    def sendall(self, data: bytes) -> None:
+        self._connection.sendall(data)
+        self._flush()
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            try:
+                return self._connection.recv(size)
+            except SSL.WantReadError:
+                self._fill()
+
+    def _fill(self) -> None:
+        data = self._sock.recv(65536)
+        if not data:
+            raise ConnectionResetError
+        self._connection.bio_write(data)
+
+    def _flush(self) -> None:
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                for octet in self._connection.bio_read(65536):
+                    self._sock.sendall(bytes([octet]))
+
+
 class Talk:
     """One connection. Every method that speaks or listens raises `Over` when the client is gone."""
 
     def __init__(self, sock: socket.socket, host: LabHost, visit: Visit) -> None:
         self.host = host
         self._sock = sock
-        self._stream: socket.socket | SSL.Connection = sock
+        self._stream: socket.socket | SSL.Connection | Chopped = sock
         self._visit = visit
         self._buffer = b""
         self._reset = False
 
     def say(self, *lines: str) -> None:
-        data = "".join(f"{line}\r\n" for line in lines).encode()
+        self.say_raw("".join(f"{line}\r\n" for line in lines).encode())
+
+    def say_raw(self, data: bytes) -> None:
+        """Octets as they are."""
         self._visit.said += len(data)
         try:
             self._stream.sendall(data)
@@ -80,18 +125,20 @@ class Talk:
         self._visit.commands.append(command)
         return command
 
-    def start_tls(self, context: SSL.Context) -> None:
-        connection = SSL.Connection(context, self._sock)
+    def start_tls(self, context: SSL.Context, *, chopped: bool = False) -> None:
+        """With `chopped`, every octet of ours is a packet of its own."""
+        connection = SSL.Connection(context, None if chopped else self._sock)
         connection.set_accept_state()
+        stream = Chopped(connection, self._sock) if chopped else connection
         try:
-            connection.do_handshake()
+            stream.do_handshake()
         except (OSError, SSL.Error) as error:
             raise Over from error
         finally:
             name = connection.get_servername()
             self._visit.server_name = None if name is None else name.decode("ascii", "replace")
         self._visit.tls_version = connection.get_protocol_version_name()
-        self._stream = connection
+        self._stream = stream
 
     def reset(self) -> None:
         """End with RST."""
@@ -108,6 +155,20 @@ class Talk:
                 self._sock.settimeout(FAREWELL)
                 while time.monotonic() < end and self._sock.recv(65536):
                     pass
+
+    def hear_any(self) -> None:
+        """Whatever comes next, be it SMTP or not."""
+        try:
+            data = self._stream.recv(65536)
+        except (OSError, SSL.Error) as error:
+            raise Over from error
+        if not data:
+            raise Over
+
+    def wait(self) -> None:
+        """Say nothing until the client goes."""
+        while True:
+            self.hear_any()
 
     def greet(self) -> None:
         self.say(GREETINGS[self.host.kind.software].format(host=self.host.name))

@@ -15,7 +15,7 @@ from typing import Self
 from lab.authority import Authority
 from lab.dns import Nameserver
 from lab.hosts import Fields, expected_certificate
-from lab.population import Population, populate
+from lab.population import Population, populate, populate_hostile
 from lab.smtp import Servers
 from lab.talk import Visit
 
@@ -54,15 +54,19 @@ class World:
     """A running lab. A context manager; `folder` takes the trust snapshot.
 
     Ports and addresses are drawn anew, and drawn again where another lab has them, so that labs may run side by
-    side. With `log`, every finished visit is written there as a line of JSON.
+    side. With `log`, every finished visit is written there as a line of JSON. With `hostile` it is another lab, of
+    servers that mean ill.
     """
 
-    def __init__(self, count: int, folder: Path, log: TextIOWrapper | None = None) -> None:
+    def __init__(
+        self, count: int, folder: Path, log: TextIOWrapper | None = None, *, hostile: bool = False
+    ) -> None:
         _allow_open_files()
         self.authority = Authority()
         self.snapshot = folder / "trust"
         self.authority.write_snapshot(self.snapshot)
         self.ipv6 = has_ipv6()
+        self._hostile = hostile
         self.block, self.port, self.population, self._servers = self._start(count, log)
         self._nameserver = Nameserver(self.population)
         self._stack = ExitStack()
@@ -104,12 +108,17 @@ class World:
         draw = random.SystemRandom()
         for _ in range(TRIES):
             block, port = f"127.{draw.choice(BLOCKS)}", draw.choice(PORTS)
-            population = populate(count, block, ipv6=self.ipv6)
+            population = lay_out(count, block, ipv6=self.ipv6, hostile=self._hostile)
             try:
                 return block, port, population, Servers(population.hosts, self.authority, port, log)
             except OSError:  # taken
                 continue
         raise OSError("no port that is free on every address of a lab")
+
+
+def lay_out(count: int, block: str, *, ipv6: bool, hostile: bool) -> Population:
+    """The one lab or the other."""
+    return populate_hostile(count, block) if hostile else populate(count, block, ipv6=ipv6)
 
 
 def write_targets(population: Population, path: Path) -> Path:
