@@ -8,4 +8,6 @@
 5. `reader` streams a scan back; `classifications` stores what the classification pass made of it.
 6. `counts` (with `profiles`) counts a scan for the reports; `standing` says where it stands.
 7. `purge` deletes what an opted-out name or network left.
+
+`roles.sql` makes the two roles of a PostgreSQL database: the scanner writes, the dashboard reads.
 """

@@ -105,6 +105,11 @@ class Cluster:
                 connection.execute(text(statement))
         engine.dispose()
 
+    def psql(self, name, script):
+        """Run a file of SQL as the superuser, by PostgreSQL's own client; an error fails it."""
+        client = ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.directory, "-U", "postgres")
+        self._run(*client, "-d", name, "-f", script)
+
     def destroy(self):
         try:
             if (self.directory / "data/postmaster.pid").exists():
