@@ -196,6 +196,16 @@ DEFINITIONS: tuple[Definition, ...] = (
         QUESTION_WHICH,
     ),
     Definition(
+        "eku_by_issuer",
+        "Extended key usage by owner of the issuing CA",
+        EVERY,
+        ("eku", "ca_owner"),
+        AGREE,
+        MEASURED,
+        "Owners of public CAs only; every other issuer appears by its class of hierarchy.",
+        QUESTION_WHICH,
+    ),
+    Definition(
         "private_spread",
         "Private issuers by number of operators",
         (Unit.ISSUER,),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The server programs that tests/lab runs: real Postfix, Exim, NSD, Unbound, PostgreSQL and the openssl command.
+# The programs that tests/lab runs: real Postfix, Exim, NSD, Unbound, PostgreSQL, the openssl command and Chromium.
 # As root on Debian or Ubuntu, installs what is missing and starts no service; elsewhere says what is missing and
 # leaves it at that, since the tests skip. LAB=require makes anything missing an error.
 #
@@ -19,7 +19,7 @@ exim_runs() {  # unpacked, every shared library found, and the user that Debian 
 }
 
 missing() {
-    for program in postfix nsd unbound openssl; do
+    for program in postfix nsd unbound openssl chromium; do
         command -v $program >/dev/null || echo $program
     done
     postgresql || echo postgresql

@@ -35,7 +35,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         REACH: ("status", "reason", "stage", "failure"),
         "use": ("eku", "hierarchy", "client_auth", "operators"),
         "trust": ("programs", "operators"),
-        "issuer": ("ca_owner",),
+        "issuer": ("ca_owner", "eku"),
         "form": ("key_type", "key_bits", "validity"),
         "server": ("software", "tls_version", "eku"),
     }

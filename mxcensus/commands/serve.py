@@ -3,10 +3,16 @@
 import argparse
 import ipaddress
 import os
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from mxcensus import reporting
 from mxcensus.commands import common
+from reports.figures import Report
+from scanner.records import ScanInfo
+from storage.database import Database
+from storage.standing import Standing, standing
 
 
 class BadAddress(ValueError):
@@ -34,11 +40,33 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadAddress("the dashboard needs the extra `dashboard`: pip install 'mxcensus[dashboard]'") from None
     database = common.open_existing(arguments)
     try:
-        served = application(database.scans, lambda scan: reporting.build(database, scan), token)
+        served = application(Stored(database), token)
+        print(f"dashboard: {_url(arguments.host, arguments.port)} (Ctrl-C ends it)", file=sys.stderr)
         uvicorn.run(served, host=arguments.host, port=arguments.port, log_level="warning", server_header=False)
     finally:
         database.close()
     return 0
+
+
+class Stored:
+    """What the dashboard shows, read from a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def scans(self) -> Sequence[ScanInfo]:
+        return self._database.scans()
+
+    def report(self, scan: int) -> Report:
+        return reporting.build(self._database, scan)
+
+    def standing(self, scan: int) -> Standing:
+        with self._database.reading() as connection:
+            return standing(connection, scan)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _is_loopback(host: str) -> bool:
