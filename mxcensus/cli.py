@@ -11,10 +11,23 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mxcensus import __version__
-from mxcensus.commands import classify, compare, demo, doctor, export, listen, plan, purge, report, scan, serve
+from mxcensus.commands import (
+    classify,
+    compare,
+    demo,
+    doctor,
+    export,
+    listen,
+    plan,
+    purge,
+    reclassify,
+    report,
+    scan,
+    serve,
+)
 from storage.errors import StorageFailed
 
-COMMANDS = (scan, plan, doctor, report, export, compare, classify, purge, serve, listen, demo)
+COMMANDS = (scan, plan, doctor, report, export, compare, classify, reclassify, purge, serve, listen, demo)
 
 
 class Parser(argparse.ArgumentParser):

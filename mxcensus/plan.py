@@ -37,10 +37,7 @@ class Plan:
     def manifest(self) -> dict[str, object]:
         """The settings as stored with the scan: what another reader needs, and no secret."""
         return {
-            "trust": {
-                "as_of": self.trust.as_of.isoformat(),
-                "not_measurable": sorted(set(Hierarchy) - self.trust.measurable),
-            },
+            "trust": trust_manifest(self.trust),
             "port": self.scan.port,
             "names_per_address": self.scan.names_per_address,
             "limits": asdict(self.scan.limits),
@@ -51,3 +48,11 @@ class Plan:
             "allow_special_purpose": self.allow_special_purpose,
             "exclude_files": [str(path.absolute()) for path in self.exclude_files],
         }
+
+
+def trust_manifest(snapshot: TrustSnapshot) -> dict[str, object]:
+    """What a report says of the snapshot that a scan was classified under."""
+    return {
+        "as_of": snapshot.as_of.isoformat(),
+        "not_measurable": sorted(set(Hierarchy) - snapshot.measurable),
+    }

@@ -22,73 +22,9 @@ from typing import TextIO
 
 from reports.as_json import time_text
 from reports.text import spreadsheet
+from storage.columns import COLUMNS
 
 Row = Mapping[str, object]
-
-COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "domains": ("domain", "weight", "routing", "rcode", "authenticated", "mx"),
-        "endpoints": (
-            "mx_host",
-            "address",
-            "port",
-            "attempt",
-            "status",
-            "reason",
-            "stage",
-            "failure",
-            "reply_code",
-            "detail",
-            "greeting",
-            "ehlo_keywords",
-            "starttls_offered",
-            "injected_plaintext",
-            "tls_version",
-            "cipher_suite",
-            "group",
-            "certificate_list",
-            "certificate",
-            "eku_class",
-            "hierarchy",
-            "programs",
-            "client_auth",
-            "client_ca_names",
-            "chain_complete",
-            "name_match",
-            "expired",
-            "software",
-            "started_at",
-            "duration_ms",
-        ),
-        "certificates": (
-            "sha256",
-            "role",
-            "subject",
-            "issuer",
-            "serial",
-            "not_before",
-            "not_after",
-            "key_type",
-            "key_bits",
-            "spki_sha256",
-            "signature_algorithm",
-            "dns_names",
-            "eku_oids",
-            "eku_class",
-            "effective_eku_class",
-            "email",
-            "hierarchy",
-            "programs",
-            "programs_unknown",
-            "chrome_estimated",
-            "self_signed",
-            "parse_error",
-            "der",
-        ),
-    }
-)
-"""The columns of each kind of rows, in order."""
-
 
 _EXACT = frozenset({"der"})  # base64, of any length: of no use when cut
 

@@ -5,11 +5,12 @@ clock is read, so the same facts give the same classification for ever.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scanner.certificates import ANY_EKU, CLIENT_AUTH, SERVER_AUTH, eku_class
 from scanner.paths import Paths, Pool, Route
+from scanner.policy import first_forced_renewal, load_policy, since, timeline
 from scanner.records import Certificate, Classification, EkuClass, Hierarchy, Program
 from scanner.self_signed import load_defaults, recognise
 from scanner.trust import Purpose, Root, TrustSnapshot
@@ -59,6 +60,8 @@ class Classifier:
     def __init__(self, snapshot: TrustSnapshot, certificates: Iterable[Certificate] = ()) -> None:
         self._snapshot = snapshot
         self._defaults = load_defaults()
+        self._policy = load_policy()
+        self._dates = timeline(self._policy)
         self._rows = frozenset(snapshot.roots)
         self._public = self._rows | {certificate.sha256 for certificate in snapshot.intermediates}
         roots = [root.certificate for root in snapshot.roots.values()]
@@ -78,7 +81,7 @@ class Classifier:
         hierarchy = self._hierarchy(certificate, paths, trusts)
         best, effective = _best_route(certificate, paths.routes, trusts)
         programs = frozenset().union(*(trust.server for trust in trusts.values()))
-        return Classification(
+        found = Classification(
             sha256=certificate.sha256,
             eku_class=certificate.eku_class,
             effective_eku_class=effective,
@@ -91,7 +94,10 @@ class Classifier:
             self_signed=paths.self_signed,
             subclass=recognise(certificate, hierarchy, self._defaults),
             ca_owner=self._owner(best),
+            issued_since=since(certificate.not_before, self._dates),
+            expires_since=since(certificate.not_after, self._dates),
         )
+        return replace(found, exposure=first_forced_renewal(certificate, found, self._policy))
 
     def chain_complete(self, certificate_list: Sequence[Certificate]) -> bool:
         """Whether the list as presented, with the snapshot's roots, reaches a row of roots.csv."""

@@ -5,6 +5,7 @@ here reads a clock: a cohort compares a certificate's own dates with a rule's.
 """
 
 import tomllib
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,33 +14,20 @@ from typing import Any
 
 from scanner import der
 from scanner.names import attribute
-from scanner.records import Certificate, Classification, EkuClass, Hierarchy, Program
+from scanner.records import Certificate, Classification, EkuClass, Hierarchy, PolicyRule, Program
 
-RULES_VERSION = "2026-11-24.1"
+RULES_VERSION = "2026-11-24.2"
 """Names the rules by which certificates are classified: EKU and hierarchy classes, software and policy tables."""
 
 UNKNOWN_SUNSET = "unknown-sunset"
 NOT_AFFECTED = "not-affected"
+EARLIER = "earlier"
+"""In place of a date of the table: before all of them."""
 
 _ORGANISATION = "2.5.4.10"
 _PUBLIC = {Hierarchy.PUBLIC_CHROME, Hierarchy.PUBLIC_NOT_CHROME, Hierarchy.PUBLIC_PURPOSE_UNKNOWN}
 _MOST_RENEWALS = 2000
 """A certificate of one day renews some hundreds of times before the last date of the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule; `program` is None for those of the CA/Browser Forum. Fields as the table explains them."""
-
-    id: str
-    date: date
-    applies_to: str
-    forbids_combination: bool
-    says: str
-    source: str
-    program: Program | None = None
-    max_days: int | None = None
-    superseded_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +47,7 @@ class Policy:
     """The table, as of its own day."""
 
     as_of: date
-    rules: tuple[Rule, ...]
+    rules: tuple[PolicyRule, ...]
     sunsets: tuple[Sunset, ...]
 
     def sunset_of(self, organisation: str | None) -> Sunset | None:
@@ -82,7 +70,7 @@ def load_policy() -> Policy:
     values = tomllib.loads(text)
     return Policy(
         as_of=values["as_of"],
-        rules=tuple(Rule(**{**row, "program": _program(row)}) for row in values["rule"]),
+        rules=tuple(PolicyRule(**{**row, "program": _program(row)}) for row in values["rule"]),
         sunsets=tuple(Sunset(**{**row, "owners": tuple(row["owners"])}) for row in values["sunset"]),
     )
 
@@ -91,7 +79,7 @@ def _program(row: dict[str, Any]) -> Program | None:
     return Program(row["program"]) if "program" in row else None
 
 
-def cohort(certificate: Certificate, rules: Sequence[Rule]) -> tuple[Cohort, ...]:
+def cohort(certificate: Certificate, rules: Sequence[PolicyRule]) -> tuple[Cohort, ...]:
     """Where a certificate stands beside each rule; empty when its dates cannot be read."""
     if certificate.not_before is None or certificate.not_after is None:
         return ()
@@ -100,6 +88,19 @@ def cohort(certificate: Certificate, rules: Sequence[Rule]) -> tuple[Cohort, ...
         for rule in rules
         for start in (_midnight(rule.date),)
     )
+
+
+def timeline(policy: Policy) -> tuple[date, ...]:
+    """The dates of the rules that hold, each once, the earliest first."""
+    return tuple(sorted({rule.date for rule in policy.rules if rule.superseded_by is None}))
+
+
+def since(when: datetime | None, dates: Sequence[date]) -> str | None:
+    """The latest of `dates` (sorted) at or before a time, as YYYY-MM-DD; `earlier` for none, None for no time."""
+    if when is None:
+        return None
+    place = bisect_right(dates, when.astimezone(UTC).date())
+    return dates[place - 1].isoformat() if place else EARLIER
 
 
 def first_forced_renewal(certificate: Certificate, classification: Classification, policy: Policy) -> str:
@@ -136,7 +137,7 @@ def issuer_organisation(certificate: Certificate) -> str | None:
         return None
 
 
-def _binds(rule: Rule, classification: Classification) -> bool:
+def _binds(rule: PolicyRule, classification: Classification) -> bool:
     return (
         rule.forbids_combination
         and rule.applies_to == "subscriber"

@@ -11,7 +11,7 @@ Enum values are the words of stored rows and reports, so they never change witho
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 # --------------------------------------------------------------------------------------------------- routing
@@ -299,7 +299,10 @@ class Classification:
 
     `programs` and `programs_unknown` are sorted. `subclass` names known software's self-signed default, where
     recognised. `ca_owner` is the organisation of the anchor's row for public certificates, else None.
-    `chrome_absence` says why Chrome is missing from `programs`: `never`, `constrained` or `removed`.
+    `chrome_absence` says why Chrome is missing from `programs`: `never`, `constrained` or `removed`. `exposure` is
+    the month (YYYY-MM) of the first renewal that can no longer be for both roles, `unknown-sunset` or
+    `not-affected`. `issued_since` and `expires_since` are the latest dates of the policy table at or before its
+    issue and its end, `earlier` where all come later, None where it has no dates; every cohort follows from them.
     """
 
     sha256: str
@@ -313,6 +316,29 @@ class Classification:
     self_signed: bool = False
     subclass: str | None = None
     ca_owner: str | None = None
+    exposure: str = "not-affected"
+    issued_since: str | None = None
+    expires_since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """One dated rule about certificates; `program` is None for those of the CA/Browser Forum.
+
+    It binds what is issued on or after `date`: `subscriber`, `subordinate` or `smime` certificates (`applies_to`).
+    `forbids_combination`: serverAuth together with clientAuth is no longer allowed. `max_days` is the longest
+    validity from then on. `superseded_by` is the id of the rule that took its place.
+    """
+
+    id: str
+    date: date
+    applies_to: str
+    forbids_combination: bool
+    says: str
+    source: str
+    program: Program | None = None
+    max_days: int | None = None
+    superseded_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,87 @@
-"""Stores what a classification pass found, in batches; what an earlier pass found is replaced row by row."""
+"""Stores what a classification pass found about a scan, whole or not at all.
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+What is found goes to a temporary file first, without a transaction, since a pass over a million certificates takes
+minutes. Then one transaction puts it in the place of what was there. So memory does not grow with the scan, and
+whoever is interrupted, or reads meanwhile, has the old classification whole.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import IO
 
-from sqlalchemy import Table
+from sqlalchemy import Connection, Table, delete, select, update
 
 from scanner.records import Classification, Program
 from storage.database import Database
-from storage.dialects import Columns, upsert
+from storage.dialects import upsert
 from storage.rows import Row
-from storage.schema import classification, list_classification
+from storage.schema import classification, list_classification, scan
 
 BATCH = 2000
+_TABLES = (classification, list_classification)
 
 
-def write_classifications(database: Database, scan_id: int, found: Iterable[Classification]) -> None:
-    """Store the classifications of a scan's certificates. `found` may read from the database meanwhile."""
-    _write(database, classification, (_row(scan_id, item) for item in found))
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Under what a scan is classified: rules, snapshot, and what a report says of the snapshot (JSON values)."""
+
+    rules_version: str
+    trust_id: str | None
+    trust: Mapping[str, object]
 
 
-def write_list_classifications(database: Database, scan_id: int, found: Iterable[tuple[str, bool]]) -> None:
-    """Store whether each certificate_list, by its digest, is complete."""
-    _write(
-        database,
-        list_classification,
-        ({"scan_id": scan_id, "list_sha256": digest, "chain_complete": complete} for digest, complete in found),
+def replace_classifications(
+    database: Database,
+    scan_id: int,
+    basis: Basis,
+    certificates: Iterable[Classification],
+    lists: Iterable[tuple[str, bool]] = (),
+) -> None:
+    """Store these classifications of a scan instead of all that it had, and note in the scan under what.
+
+    `lists` has the digest of each certificate_list and whether it is complete. Both may read from the database
+    meanwhile; of two with one digest the later one holds.
+    """
+    rows = (
+        (_row(scan_id, item) for item in certificates),
+        ({"scan_id": scan_id, "list_sha256": digest, "chain_complete": complete} for digest, complete in lists),
     )
+    with tempfile.TemporaryFile("w+", encoding="ascii") as file:
+        for number, found in enumerate(rows):
+            while batch := list(islice(found, BATCH)):
+                file.write(json.dumps([number, [list(row.values()) for row in batch]]))
+                file.write("\n")
+        database.write(lambda connection: _replace(connection, scan_id, basis, file))
+
+
+def _replace(connection: Connection, scan_id: int, basis: Basis, file: IO[str]) -> None:
+    for table in _TABLES:
+        connection.execute(delete(table).where(table.c.scan_id == scan_id))
+    for table, rows in _read(file):
+        upsert(connection, table, rows, lambda new: dict(new.items()))
+    settings = connection.execute(select(scan.c.settings).where(scan.c.id == scan_id)).scalar_one()
+    connection.execute(
+        update(scan)
+        .where(scan.c.id == scan_id)
+        .values(
+            rules_version=basis.rules_version,
+            trust_id=basis.trust_id,
+            settings={**settings, "trust": dict(basis.trust)},
+        )
+    )
+
+
+def _read(file: IO[str]) -> Iterator[tuple[Table, list[Row]]]:
+    """The batches from the start, without a key twice in one; a transaction may need them again."""
+    file.seek(0)
+    for line in file:
+        number, batch = json.loads(line)
+        names = [column.name for column in _TABLES[number].columns]
+        distinct = {values[1]: dict(zip(names, values, strict=True)) for values in batch}
+        yield _TABLES[number], list(distinct.values())
 
 
 def programs_text(programs: Sequence[Program]) -> str:
@@ -40,6 +95,7 @@ def programs_of(text: str | None) -> list[str] | None:
 
 
 def _row(scan_id: int, item: Classification) -> Row:
+    """The columns of `classification`, in the order of the table."""
     return {
         "scan_id": scan_id,
         "sha256": item.sha256,
@@ -53,15 +109,7 @@ def _row(scan_id: int, item: Classification) -> Row:
         "self_signed": item.self_signed,
         "subclass": item.subclass,
         "ca_owner": item.ca_owner,
+        "exposure": item.exposure,
+        "issued_since": item.issued_since,
+        "expires_since": item.expires_since,
     }
-
-
-def _write(database: Database, table: Table, rows: Iterator[Row]) -> None:
-    key = [column.name for column in table.primary_key]
-
-    def replaced(new: Columns) -> Columns:
-        return {name: column for name, column in new.items() if name not in key}
-
-    while batch := list(islice(rows, BATCH)):
-        distinct = {tuple(row[name] for name in key): row for row in batch}
-        database.write(partial(upsert, table=table, rows=list(distinct.values()), update=replaced))

@@ -6,7 +6,7 @@ names of the contract, in its order; lists are lists, times are RFC 3339 text in
 """
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.sql.selectable import Select
 
 from scanner.records import Certificate, Reason, Status
 from storage.classifications import programs_of
+from storage.columns import COLUMNS
 from storage.database import Database
 from storage.rows import certificate_of, rfc3339
 from storage.schema import (
@@ -189,41 +190,7 @@ def _tested(row: Any, name_matches: NameMatches) -> Fields:
 def _not_tested(row: Any) -> Fields:
     key = {"mx_host": row.mx_host, "address": row.address, "port": row.port, "attempt": 0}
     reason = row.reason or Reason.INTERRUPTED.value
-    return {**dict.fromkeys(ENDPOINT_FIELDS), **key, "status": Status.NOT_TESTED.value, "reason": reason}
-
-
-ENDPOINT_FIELDS = (
-    "mx_host",
-    "address",
-    "port",
-    "attempt",
-    "status",
-    "reason",
-    "stage",
-    "failure",
-    "reply_code",
-    "detail",
-    "greeting",
-    "ehlo_keywords",
-    "starttls_offered",
-    "injected_plaintext",
-    "tls_version",
-    "cipher_suite",
-    "group",
-    "certificate_list",
-    "certificate",
-    "eku_class",
-    "hierarchy",
-    "programs",
-    "client_auth",
-    "client_ca_names",
-    "chain_complete",
-    "name_match",
-    "expired",
-    "software",
-    "started_at",
-    "duration_ms",
-)
+    return {**dict.fromkeys(COLUMNS["endpoints"]), **key, "status": Status.NOT_TESTED.value, "reason": reason}
 
 
 # ---------------------------------------------------------------------------------------------- certificates
@@ -285,9 +252,25 @@ def certificate_fields(
     }
 
 
-def presented_certificates(database: Database, scan_id: int) -> Iterator[Certificate]:
-    """Every certificate that the scan captured, once."""
-    yield from _records(database, _presented(scan_id))
+def presented_certificates(database: Database, scan_id: int) -> Generator[tuple[Certificate, Fields | None]]:
+    """Every certificate that the scan captured, once, with its stored classification or None.
+
+    The classification has the columns of the table, programs joined as they are stored.
+    """
+    meaning = {f"stored_{column.name}": column for column in classification.c}
+    query = (
+        _presented(scan_id)
+        .add_columns(*(column.label(name) for name, column in meaning.items()))
+        .outerjoin(
+            classification,
+            and_(classification.c.scan_id == scan_id, classification.c.sha256 == certificate.c.sha256),
+        )
+    )
+    with database.reading() as connection:
+        for row in _stream(connection, query):
+            values = row._asdict()
+            stored = {column.name: values[name] for name, column in meaning.items()}
+            yield certificate_of(values), stored if stored["sha256"] is not None else None
 
 
 def ca_certificates(database: Database, scan_id: int) -> Iterator[Certificate]:
@@ -296,11 +279,19 @@ def ca_certificates(database: Database, scan_id: int) -> Iterator[Certificate]:
     yield from _records(database, _presented(scan_id).where(issuer))
 
 
-def lists(database: Database, scan_id: int) -> Iterator[tuple[str, tuple[Certificate, ...]]]:
-    """Every distinct certificate_list of the scan: its digest, and its certificates as presented."""
+def lists(database: Database, scan_id: int) -> Generator[tuple[str, tuple[Certificate, ...], bool | None]]:
+    """Every distinct certificate_list of the scan: its digest, its certificates as presented, and what is stored.
+
+    That is whether it is complete, None where nothing is stored.
+    """
     used = select(observation.c.list_sha256).where(observation.c.scan_id == scan_id).distinct()
+    stored = and_(
+        list_classification.c.scan_id == scan_id,
+        list_classification.c.list_sha256 == certificate_list.c.list_sha256,
+    )
     query = (
-        select(certificate_list)
+        select(certificate_list, list_classification.c.chain_complete)
+        .outerjoin(list_classification, stored)
         .where(certificate_list.c.list_sha256.in_(used))
         .order_by(certificate_list.c.list_sha256)
     )
@@ -313,7 +304,7 @@ def lists(database: Database, scan_id: int) -> Iterator[tuple[str, tuple[Certifi
 
         for row in _stream(connection, query):
             listed = (record_of(sha256) for sha256 in row.certificates)
-            yield row.list_sha256, tuple(record for record in listed if record is not None)
+            yield row.list_sha256, tuple(record for record in listed if record is not None), row.chain_complete
 
 
 def _presented(scan_id: int) -> Select[*tuple[Any, ...]]:
@@ -333,4 +324,5 @@ def _records(database: Database, query: Select[*tuple[Any, ...]]) -> Iterator[Ce
 
 def _stream(connection: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
     """Rows a page at a time, on PostgreSQL by a cursor of the server."""
-    yield from connection.execute(query, execution_options={"yield_per": PAGE})
+    with connection.execute(query, execution_options={"yield_per": PAGE}) as result:
+        yield from result

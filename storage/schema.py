@@ -235,6 +235,9 @@ classification = Table(
     Column("self_signed", Boolean, nullable=False),
     Column("subclass", Text),
     Column("ca_owner", Text),
+    Column("exposure", String(16)),  # this and the next two: NULL until classified by rules that have them
+    Column("issued_since", String(10)),
+    Column("expires_since", String(10)),
     sqlite_with_rowid=False,
 )
 

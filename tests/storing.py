@@ -19,6 +19,7 @@ from scanner.records import (
     Status,
 )
 from storage import schema
+from storage.classifications import Basis, replace_classifications
 from storage.writer import Writer
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -56,6 +57,14 @@ async def store(database, scan_id, *records):
     async with writer_of(database, scan_id) as writer:
         for record in records:
             await writer.write(record)
+
+
+BASIS = Basis("1", "test", {"as_of": "2026-03-01", "not_measurable": []})
+
+
+def classify(database, scan_id, certificates, lists=(), basis=BASIS):
+    """Store what a classification pass found."""
+    replace_classifications(database, scan_id, basis, certificates, lists)
 
 
 def endpoint(number=1, *, host=None, address=None, port=25):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reports import rows
 from reports.rows import BadExportError, export
+from storage.columns import COLUMNS
 
 HOSTILE = [
     "=cmd|' /C calc'!A0",
@@ -30,7 +30,7 @@ HOSTILE = [
 
 
 def endpoint(**values):
-    return dict.fromkeys(rows.COLUMNS["endpoints"]) | values
+    return dict.fromkeys(COLUMNS["endpoints"]) | values
 
 
 def test_columns_are_the_contract_in_order(tmp_path):
@@ -46,7 +46,7 @@ def test_columns_are_the_contract_in_order(tmp_path):
     )
     assert export([row], "endpoints", "csv", path) == 1
     (line,) = csv.DictReader(io.StringIO(path.read_text("utf-8"), newline=""))
-    assert list(line) == list(rows.COLUMNS["endpoints"])
+    assert list(line) == list(COLUMNS["endpoints"])
     assert line["ehlo_keywords"] == '["SIZE 1000","STARTTLS"]'
     assert line["certificate_list"] == "[]"
     assert (line["starttls_offered"], line["expired"], line["tls_version"]) == ("true", "false", "")
@@ -74,7 +74,7 @@ def test_json_lines_keep_every_text_exactly(tmp_path, text):
     assert first.isascii()
     assert b"\x1b" not in first
     assert json.loads(first)["greeting"] == text
-    assert list(json.loads(second)) == list(rows.COLUMNS["endpoints"])
+    assert list(json.loads(second)) == list(COLUMNS["endpoints"])
 
 
 def test_der_is_base64_and_lists_are_lists(tmp_path):

@@ -2,11 +2,10 @@
 
 import pytest
 from sqlalchemy import func, select
-from storing import certificate, endpoint, measured, new_scan, routing, store
+from storing import certificate, classify, endpoint, measured, new_scan, routing, store
 from test_storage_reader import classified
 
 from storage import reader
-from storage.classifications import write_classifications, write_list_classifications
 from storage.purge import purge
 from storage.rows import digests, list_digest
 from storage.schema import metadata
@@ -31,10 +30,9 @@ async def census(database, *, mine=True):
         ]
     await store(database, scan_id, *records)
     ders = [b"mine", b"shared-ca", b"theirs"][0 if mine else 1 :]
-    write_classifications(database, scan_id, [classified(der) for der in ders])
     leaves = [der for der in ders if der != b"shared-ca"]
     lists = [(list_digest(digests([der, b"shared-ca"])), True) for der in leaves]
-    write_list_classifications(database, scan_id, lists)
+    classify(database, scan_id, [classified(der) for der in ders], lists)
     return scan_id
 
 
@@ -51,7 +49,7 @@ def names(database, scan_id):
     return (
         {row["domain"] for row in reader.domains(database, scan_id)},
         {row["mx_host"] for row in reader.endpoints(database, scan_id, lambda names, host: True)},
-        {record.der for record in reader.presented_certificates(database, scan_id)},
+        {record.der for record, _ in reader.presented_certificates(database, scan_id)},
     )
 
 

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from storing import START, certificate, endpoint, failed, measured, new_scan, routing, store, writer_of
+from storing import START, certificate, classify, endpoint, failed, measured, new_scan, routing, store, writer_of
 
 from scanner.records import (
     Certificate,
@@ -22,7 +22,6 @@ from scanner.records import (
     Stage,
 )
 from storage import reader
-from storage.classifications import write_classifications, write_list_classifications
 from storage.ledger import SqlLedger
 from storage.rows import certificate_of, certificate_row, digests, list_digest
 
@@ -79,8 +78,7 @@ async def test_a_measured_endpoint(database):
     assert [unclassified[name] for name in ("eku_class", "hierarchy", "programs", "chain_complete")] == [
         "server+client", None, None, None
     ]  # fmt: skip
-    write_classifications(database, scan_id, [classified(leaf)])
-    write_list_classifications(database, scan_id, [(list_digest(digests([leaf, ca, ca])), True)])
+    classify(database, scan_id, [classified(leaf)], [(list_digest(digests([leaf, ca, ca])), True)])
     [row] = reader.endpoints(database, scan_id, matches)
     [leaf_digest, ca_digest] = digests([leaf, ca])
     expected = {
@@ -168,7 +166,7 @@ async def test_certificates(database):
     )
     ca = certificate(b"ca", eku_oids=None, eku_class=EkuClass.ABSENT, is_ca=True)
     await store(database, scan_id, leaf, ca, certificate(b"elsewhere"), measured(endpoint(1)))
-    write_classifications(database, scan_id, [classified(b"leaf", chrome_estimated=True)])
+    classify(database, scan_id, [classified(b"leaf", chrome_estimated=True)])
     rows = {row["role"]: row for row in reader.certificates(database, scan_id)}
     server, authority = rows["server"], rows["ca"]
     expected = {
@@ -206,8 +204,8 @@ async def test_certificates(database):
 async def test_a_later_pass_replaces_an_earlier_one(database):
     scan_id = await new_scan(database)
     await store(database, scan_id, certificate(b"leaf"), measured(endpoint(1), (b"leaf",)))
-    write_classifications(database, scan_id, [classified(b"leaf")] * 2)
-    write_classifications(database, scan_id, [classified(b"leaf", hierarchy=Hierarchy.DISTRUSTED, programs=())])
+    classify(database, scan_id, [classified(b"leaf")] * 2)
+    classify(database, scan_id, [classified(b"leaf", hierarchy=Hierarchy.DISTRUSTED, programs=())])
     [row] = reader.certificates(database, scan_id)
     assert (row["hierarchy"], row["programs"]) == ("distrusted", [])
 
@@ -221,12 +219,18 @@ async def test_certificates_and_lists_for_the_classification_pass(database, monk
     await store(database, scan_id, leaf, ca, root, seen, alone)
     await store(database, other, certificate(b"other"), measured(endpoint(1), (b"other",)))
     by_digest = sorted([leaf, ca, root], key=lambda record: record.sha256)
-    assert list(reader.presented_certificates(database, scan_id)) == by_digest
+    assert list(reader.presented_certificates(database, scan_id)) == [(record, None) for record in by_digest]
     assert {record.der for record in reader.ca_certificates(database, scan_id)} == {b"ca", b"v1-root"}
-    assert dict(reader.lists(database, scan_id)) == {
-        list_digest(digests(seen.certificate_list)): (leaf, ca, root, ca),
-        list_digest(digests(alone.certificate_list)): (leaf,),
+    both, one = list_digest(digests(seen.certificate_list)), list_digest(digests(alone.certificate_list))
+    listed = {both: (leaf, ca, root, ca), one: (leaf,)}
+    assert {digest: rest for digest, *rest in reader.lists(database, scan_id)} == {
+        digest: [certificates, None] for digest, certificates in listed.items()
     }
+    classify(database, scan_id, [classified(b"ca")], [(both, True)])
+    stored = {record.der: meaning for record, meaning in reader.presented_certificates(database, scan_id)}
+    assert stored[b"leaf"] is None
+    assert (stored[b"ca"]["programs"], stored[b"ca"]["exposure"]) == ("chrome+mozilla", "not-affected")
+    assert {digest: complete for digest, _, complete in reader.lists(database, scan_id)} == {both: True, one: None}
 
 
 async def test_classifications_are_written_while_certificates_are_read(database, monkeypatch):
@@ -240,8 +244,8 @@ async def test_classifications_are_written_while_certificates_are_read(database,
         *(certificate(der) for der in ders),
         *(measured(endpoint(number), (der,)) for number, der in enumerate(ders)),
     )
-    found = (classified(record.der) for record in reader.presented_certificates(database, scan_id))
-    write_classifications(database, scan_id, found)
+    found = (classified(record.der) for record, _ in reader.presented_certificates(database, scan_id))
+    classify(database, scan_id, found)
     assert {row["hierarchy"] for row in reader.certificates(database, scan_id)} == {"public-chrome"}
 
 

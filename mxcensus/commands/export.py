@@ -8,13 +8,14 @@ from mxcensus.commands import common
 from reports import rows
 from scanner.certificates import name_matches
 from storage import reader
+from storage.columns import COLUMNS
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser("export", help="rows of one scan: domains, endpoints or certificates")
     parser.set_defaults(run=run)
     common.add_scan(parser)
-    parser.add_argument("--what", choices=sorted(rows.COLUMNS), required=True)
+    parser.add_argument("--what", choices=sorted(COLUMNS), required=True)
     parser.add_argument("--format", choices=sorted(rows.WRITERS), default="jsonl", help="(default %(default)s)")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a file (default: standard output)")
 
