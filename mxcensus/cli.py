@@ -16,6 +16,7 @@ from mxcensus.commands import (
     compare,
     demo,
     doctor,
+    experiment,
     export,
     listen,
     plan,
@@ -27,7 +28,21 @@ from mxcensus.commands import (
 )
 from storage.errors import StorageFailed
 
-COMMANDS = (scan, plan, doctor, report, export, compare, classify, reclassify, purge, serve, listen, demo)
+COMMANDS = (
+    scan,
+    plan,
+    doctor,
+    report,
+    export,
+    compare,
+    classify,
+    reclassify,
+    purge,
+    serve,
+    experiment,
+    listen,
+    demo,
+)
 
 
 class Parser(argparse.ArgumentParser):

@@ -108,7 +108,7 @@ async def _run(
     began = time.monotonic()
     stop = asyncio.Event()
     progress = Progress()
-    with _stopped_by_signals(stop):
+    with stopped_by_signals(stop):
         info = await _begin(plan, database, bool(targets))
         if plan.resume:
             plan = _as_begun(plan, info)
@@ -231,7 +231,7 @@ async def _watch(database: Database, scan_id: int, progress: Progress, display: 
 
 
 @contextmanager
-def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     """SIGINT and SIGTERM ask for a stop; a second one ends the program at once, which loses nothing either."""
     loop = asyncio.get_running_loop()
 

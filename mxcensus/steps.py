@@ -15,14 +15,21 @@ from scanner.records import Endpoint, MailRouting, Observation, Reason
 from scanner.resolver import Resolver
 from scanner.scan import Steps
 from scanner.session import SessionSettings, observe
+from scanner.tls import ClientCertificate
 
 
-def make_steps(plan: Plan, resolver: Resolver) -> Steps:
-    settings = SessionSettings(
+def session_settings(plan: Plan, certificate: ClientCertificate | None = None) -> SessionSettings:
+    """How every session of a plan behaves; `certificate` is presented where a server asks."""
+    return SessionSettings(
         ehlo_name=plan.ehlo_name or default_ehlo_name(),
         timeout=plan.timeout,
         transcript=_transcript if plan.verbose else None,
+        client_certificate=certificate,
     )
+
+
+def make_steps(plan: Plan, resolver: Resolver) -> Steps:
+    settings = session_settings(plan)
 
     async def route(name: str) -> MailRouting:
         return await routing.route(name, resolver.query_many)
@@ -33,16 +40,16 @@ def make_steps(plan: Plan, resolver: Resolver) -> Steps:
     return Steps(
         route=route,
         probe=probe,
-        refusal=_refusal(plan),
+        refusal=refusal_of(plan),
         operator_of=operators.operator,
         now=now,
         jitter=random.Random().random,
     )
 
 
-def _refusal(plan: Plan) -> Callable[[Endpoint], Reason | None]:
+def refusal_of(plan: Plan) -> Callable[[Endpoint], Reason | None]:
     """Why an endpoint must not be contacted: an opt-out, or an address that is nobody's mail server."""
-    special = lru_cache(maxsize=100_000)(_is_special)
+    special = lru_cache(maxsize=100_000)(is_special)
 
     def refusal(endpoint: Endpoint) -> Reason | None:
         if plan.exclusions.address(endpoint.address) or plan.exclusions.host(endpoint.mx_host):
@@ -54,7 +61,8 @@ def _refusal(plan: Plan) -> Callable[[Endpoint], Reason | None]:
     return refusal
 
 
-def _is_special(address: str) -> bool:
+def is_special(address: str) -> bool:
+    """Whether an address is special-purpose, or this machine's own."""
     return addresses.special_purpose(address) is not None or _is_own(address)
 
 

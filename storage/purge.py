@@ -1,10 +1,10 @@
 """Deletes what an opted-out name or network left, from every table.
 
 What goes: domains that match; MX hosts and addresses that match, with their endpoints and observations in every
-scan; then whatever nothing refers to any more: sets of MX records, the hosts that only those named, certificate
-lists, CA name sets, certificates with their classifications. Facts that others share stay: a certificate that
-another host presented too is that host's. On SQLite what was deleted is overwritten, in the file's log once the
-last connection is closed.
+scan, and their trials in every experiment; then whatever nothing refers to any more: sets of MX records, the hosts
+that only those named, certificate lists, CA name sets, certificates with their classifications. Facts that others
+share stay: a certificate that another host presented too is that host's. On SQLite what was deleted is overwritten,
+in the file's log once the last connection is closed.
 
 Exports, reports and backups that somebody made are out of reach.
 """
@@ -31,6 +31,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan_certificate,
+    trial,
 )
 
 BATCH = 500
@@ -90,17 +91,18 @@ class _Purge:
 
     def hosts(self, pattern: str) -> None:
         self._sessions(_matches(endpoint.c.mx_host, pattern), _matches(observation.c.mx_host, pattern))
-        for table in (mx_address, mx_host, mx_set_host):
+        for table in (mx_address, mx_host, mx_set_host, trial):
             self._delete(table, _matches(table.c.mx_host, pattern))
 
     def network(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
         found: set[str] = set()
-        for table in (mx_address, endpoint):
+        for table in (mx_address, endpoint, trial):
             addresses = self._connection.execute(select(table.c.address).distinct()).scalars()
             found.update(address for address in addresses if _inside(address, network))
         for some in _batches(found):
             self._sessions(endpoint.c.address.in_(some), observation.c.address.in_(some))
-            self._delete(mx_address, mx_address.c.address.in_(some))
+            for table in (mx_address, trial):
+                self._delete(table, table.c.address.in_(some))
 
     def orphans(self) -> None:
         """Facts of the sessions deleted that no session refers to any more."""
@@ -148,6 +150,8 @@ class _Purge:
             self._sessions(*here)
             for table in (mx_address, mx_host):
                 self._delete(table, and_(table.c.scan_id == scan_id, table.c.mx_host == host))
+            known = exists().where(mx_host.c.mx_host == trial.c.mx_host)
+            self._delete(trial, and_(trial.c.mx_host == host, not_(known)))
 
     def _orphaned_lists(self) -> set[str]:
         """Delete certificate lists that nobody presents any more; returns the certificates that were in any."""

@@ -6,10 +6,10 @@
 
 Domains with the same MX records share one `mx_set`: a million domains on one provider are a million short rows
 and one routing. `endpoint` is also the durable ledger: a row is work while an attempt is due without observation.
-`certificate`, `certificate_list` and `ca_name_set` hold facts and belong to no scan; everything else has a
-`scan_id`. Digests are lower-case hex; times are aware UTC, stored by `UtcTime`; lists are JSON. Names and
-digests are `Name`, compared byte by byte, so that both databases sort alike. What servers wrote has gone through
-`storage.text.escape`.
+`certificate`, `certificate_list` and `ca_name_set` hold facts and belong to no scan; `experiment` and `trial` stand
+beside the scans; everything else has a `scan_id`. Digests are lower-case hex; times are aware UTC, stored by
+`UtcTime`; lists are JSON. Names and digests are `Name`, compared byte by byte, so that both databases sort alike.
+What servers wrote has gone through `storage.text.escape`.
 """
 
 from sqlalchemy import (
@@ -247,5 +247,44 @@ list_classification = Table(
     _scan_id(),
     Column("list_sha256", Name, primary_key=True),
     Column("chain_complete", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+experiment = Table(
+    "experiment",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    Column("tool_version", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("approval", Text),  # the ethics reference; NULL where no machine of others was among the hosts
+    Column("variants", JSON, nullable=False),  # label, sha256 and EKU class of each client certificate
+    Column("settings", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+trial = Table(
+    "trial",
+    metadata,
+    Column("experiment_id", Integer, ForeignKey("experiment.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),  # in the order in which they ended
+    Column("mx_host", Name, nullable=False),
+    Column("address", Name, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("variant", Name, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", String(32)),
+    Column("stage", String(16)),
+    Column("failure", String(16)),
+    Column("client_auth", String(20)),
+    Column("presented", Boolean, nullable=False),
+    Column("tls_version", String(8)),
+    Column("tls_alert", SmallInteger),
+    Column("reply_code", SmallInteger),
+    Column("detail", Text, nullable=False),
+    Column("ehlo_keywords", JSON, nullable=False),
+    Column("started_at", UtcTime),
+    Column("duration_ms", Integer),
     sqlite_with_rowid=False,
 )

@@ -18,7 +18,7 @@ from scanner.records import (
     Stage,
     Status,
 )
-from storage import schema
+from storage import experiments, schema
 from storage.classifications import Basis, replace_classifications
 from storage.writer import Writer
 
@@ -38,6 +38,21 @@ async def new_scan(database, **values):
             "settings": {"port": 25},
             **values,
         }
+    )
+
+
+async def new_experiment(database, **values):
+    return await experiments.begin(
+        database,
+        **{
+            "started_at": START,
+            "tool_version": "1.0",
+            "seed": SEED,
+            "approval": None,
+            "variants": [],
+            "settings": {},
+            **values,
+        },
     )
 
 

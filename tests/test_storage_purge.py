@@ -2,10 +2,11 @@
 
 import pytest
 from sqlalchemy import func, select
-from storing import certificate, classify, endpoint, measured, new_scan, routing, store
+from storing import certificate, classify, endpoint, measured, new_experiment, new_scan, routing, store
 from test_storage_reader import classified
 
-from storage import reader
+from scanner.records import Outcome, Trial
+from storage import experiments, reader
 from storage.purge import purge
 from storage.rows import digests, list_digest
 from storage.schema import metadata
@@ -33,6 +34,9 @@ async def census(database, *, mine=True):
     leaves = [der for der in ders if der != b"shared-ca"]
     lists = [(list_digest(digests([der, b"shared-ca"])), True) for der in leaves]
     classify(database, scan_id, [classified(der) for der in ders], lists)
+    number = await new_experiment(database)
+    for position, tried in enumerate([MINE, THEIRS] if mine else [THEIRS]):
+        await experiments.write(database, number, position, Trial(tried, "none", Outcome.ACCEPTED))
     return scan_id
 
 
@@ -41,7 +45,7 @@ def sizes(database):
         return {
             table.name: connection.scalar(select(func.count()).select_from(table))
             for table in metadata.sorted_tables
-            if table.name != "scan"
+            if table.name not in {"scan", "experiment"}
         }
 
 
@@ -55,7 +59,7 @@ def names(database, scan_id):
 
 ALL = {
     "domain", "mx_set_host", "mx_host", "mx_address", "endpoint", "observation", "certificate", "certificate_list",
-    "ca_name_set", "scan_certificate", "classification", "list_classification",
+    "ca_name_set", "scan_certificate", "classification", "list_classification", "trial",
 }  # fmt: skip
 
 
