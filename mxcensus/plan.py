@@ -46,6 +46,7 @@ class Plan:
             "ehlo_name": self.ehlo_name,
             "contact": self.contact,
             "allow_special_purpose": self.allow_special_purpose,
+            "shard": None if self.scan.shard is None else str(self.scan.shard),
             "exclude_files": [str(path.absolute()) for path in self.exclude_files],
         }
 

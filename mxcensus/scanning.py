@@ -26,6 +26,7 @@ from scanner import names, operators, policy, software
 from scanner.records import ScanInfo, Target
 from scanner.resolver import Resolver
 from scanner.scan import Progress, scan
+from scanner.shards import Shard
 from storage.database import Database, open_database
 from storage.ledger import SqlLedger
 from storage.standing import Standing, standing
@@ -213,6 +214,7 @@ def _as_begun(plan: Plan, info: ScanInfo) -> Plan:
             seed=info.seed,
             port=begun["port"],
             names_per_address=begun["names_per_address"],
+            shard=Shard.parse(begun["shard"]) if begun.get("shard") else None,
             limits=replace(plan.scan.limits, **kept),
         ),
     )

@@ -23,6 +23,7 @@ from scanner import certificates
 from scanner.ledger import Ledger, Record, Work, order_key
 from scanner.pace import Limits, Pacer
 from scanner.records import Endpoint, MailRouting, Observation, Reason, Target
+from scanner.shards import Shard
 
 Route = Callable[[str], Awaitable[MailRouting]]
 Probe = Callable[[Endpoint, int], Awaitable[Observation]]
@@ -48,6 +49,7 @@ class ScanSettings:
     names_per_address: int = 3
     lookups_in_flight: int = 200
     limits: Limits = field(default_factory=Limits)
+    shard: Shard | None = None  # only its addresses are contacted; every domain is resolved
 
 
 @dataclass(slots=True)
@@ -180,7 +182,10 @@ class _Run:
 
     async def select(self) -> None:
         batch: list[tuple[Endpoint, Reason | None]] = []
+        shard = self.settings.shard
         async for address, hosts in self.ledger.addresses():
+            if shard is not None and not shard.holds(address):
+                continue
             batch.extend(select_names(address, hosts, self.settings, self.steps.refusal))
             if len(batch) >= ENROLL_BATCH:
                 await self.ledger.enroll(batch)

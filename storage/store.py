@@ -196,13 +196,14 @@ def _write_certificates(connection: Connection, batch: Batch) -> None:
     upsert(connection, certificate, batch.certificates)
     upsert(connection, certificate_list, batch.lists)
     upsert(connection, ca_name_set, batch.ca_names)
+    upsert(connection, scan_certificate, list(batch.roles.values()), better_role)
 
-    def better(new: Columns) -> Columns:
-        stored = scan_certificate.c.role
-        wins = and_(stored != Role.SERVER.value, new["role"] != Role.CA.value)
-        return {"role": case((wins, new["role"]), else_=stored)}
 
-    upsert(connection, scan_certificate, list(batch.roles.values()), better)
+def better_role(new: Columns) -> Columns:
+    """What becomes of a certificate's role: server beats client, and client beats CA."""
+    stored = scan_certificate.c.role
+    wins = and_(stored != Role.SERVER.value, new["role"] != Role.CA.value)
+    return {"role": case((wins, new["role"]), else_=stored)}
 
 
 def _write_observations(connection: Connection, batch: Batch) -> None:
@@ -217,8 +218,13 @@ def _write_observations(connection: Connection, batch: Batch) -> None:
         }
 
     upsert(connection, endpoint, list(batch.endpoints.values()), attempted)
-    upsert(connection, observation, batch.observations, computed={"last": _is_last})
-    retries = [row for row in batch.observations if row["attempt"] > 1]
+    write_attempts(connection, batch.observations)
+
+
+def write_attempts(connection: Connection, observations: Sequence[Row]) -> None:
+    """Write rows of `observation` without their `last`; their endpoints are written already."""
+    upsert(connection, observation, observations, computed={"last": _is_last})
+    retries = [row for row in observations if row["attempt"] > 1]
     if retries:
         connection.execute(_NO_LONGER_LAST, [{f"_{name}": row[name] for name in _ATTEMPT_KEY} for row in retries])
 

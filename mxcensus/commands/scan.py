@@ -14,6 +14,7 @@ from mxcensus.plan import Plan
 from mxcensus.progress import Display
 from scanner.pace import Limits
 from scanner.scan import ScanSettings
+from scanner.shards import Shard
 
 DEFAULTS = Limits()
 TIMEOUT = 60.0
@@ -60,6 +61,11 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         default=3,
         metavar="N",
         help="MX host names tried on one address (3)",
+    )
+    add(
+        "--shard",
+        metavar="I/N",
+        help="contact only the addresses of shard I of N; the other shards run elsewhere with the same --seed",
     )
     add(
         "--allow-special-purpose",
@@ -126,6 +132,9 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     """Options and settings together; raises a ValueError or OSError of one line for what cannot be used."""
     if arguments.rate == 0 or arguments.timeout == 0:
         raise BadUsage("--rate and --timeout must be more than 0")
+    shard = Shard.parse(arguments.shard) if arguments.shard else None
+    if shard is not None and arguments.seed is None and not arguments.resume:
+        raise BadUsage("--shard needs --seed N, the same for every shard: it draws the names of each address")
     configured = settings.load(settings.folder())
     exclude_files = [*(arguments.exclude or []), *([configured.exclude_file] if configured.exclude_file else [])]
     exclusions = inputs.read_exclusions(exclude_files)
@@ -145,7 +154,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             seed=arguments.seed if arguments.seed is not None else secrets.randbelow(2**31),
             port=arguments.port,
             names_per_address=arguments.names_per_address,
-            limits=limits(arguments),
+            limits=_shared(limits(arguments), shard),
+            shard=shard,
         ),
         exclude_files=exclude_files,
         given=frozenset(name for name in MANNERS if getattr(arguments, name) is not None),
@@ -156,3 +166,8 @@ def limits(arguments: argparse.Namespace) -> Limits:
     """The default limits, with those that the command line named in their place."""
     named = {name: getattr(arguments, name) for name in asdict(DEFAULTS) if hasattr(arguments, name)}
     return replace(DEFAULTS, **{name: value for name, value in named.items() if value is not None})
+
+
+def _shared(of: Limits, shard: Shard | None) -> Limits:
+    """Addresses belong to one shard, operators to all: each shard keeps its part of their bound."""
+    return of if shard is None else replace(of, per_operator=shard.share(of.per_operator))
