@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mxcensus import __version__
+from mxcensus import __version__, hiding
 from mxcensus.commands import (
     classify,
     compare,
@@ -67,6 +67,8 @@ def build_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
+    if argv is None and hiding.has_password(getattr(arguments, "db", None) or ""):
+        hiding.restart_without(arguments.db)
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -130,6 +130,16 @@ def _resolver(word: str) -> tuple[str, int]:
         raise BadInput(f"--resolver {word}: not an address, and the name does not resolve") from error
 
 
+def listening_address(word: str | None, option: str) -> tuple[str, int] | None:
+    """`PORT`, `HOST:PORT` or `[IPv6]:PORT`, where this machine is to listen; loopback unless a host is named."""
+    if word is None:
+        return None
+    host, separator, port = word.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise BadInput(f"{option} {word}: not HOST:PORT")
+    return (host.strip("[]") if separator and host else "127.0.0.1"), int(port)
+
+
 def ehlo_name(word: str | None) -> str | None:
     """The name to greet with, as A-labels; it has to be a name that others can look up."""
     if word is None:

@@ -30,6 +30,8 @@ class Plan:
     resume: bool
     verbose: bool
     scan: ScanSettings
+    connection_log: Path | None = None
+    metrics: tuple[str, int] | None = None
     exclude_files: Sequence[Path] = ()
     given: frozenset[str] = frozenset()
     """Limits, `timeout` and `exclude` where the command line named them; a resumed scan keeps the others."""

@@ -6,7 +6,7 @@ Here a scanner that knows no database meets a storage that knows no network.
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -21,6 +21,7 @@ from mxcensus.inputs import Targets
 from mxcensus.plan import BadPlan, Plan
 from mxcensus.progress import Display
 from mxcensus.steps import make_steps, now
+from mxcensus.watchers import Watcher, watching
 from reports.terminal import print_summary as print_report
 from scanner import names, operators, policy, software
 from scanner.records import ScanInfo, Target
@@ -73,12 +74,14 @@ class Outcome:
 def run(plan: Plan, targets: Targets, display: Display) -> Outcome:
     """Run one scan from targets to stored classifications; whether it may begin is checked before anything else."""
     first = check_begin(plan, targets)
-    database = open_database(plan.database, create=not plan.resume)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(plan, database, targets, first, display))
-    finally:
-        database.close()
+    progress = Progress()
+    with watching(plan, progress) as watchers:
+        database = open_database(plan.database, create=not plan.resume)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_run(plan, database, targets, first, display, progress, watchers))
+        finally:
+            database.close()
 
 
 def check_begin(plan: Plan, targets: Targets) -> Iterator[Target]:
@@ -104,17 +107,22 @@ def _while_anonymous(stream: Iterator[Target], distinct: set[str]) -> Iterator[T
 
 
 async def _run(
-    plan: Plan, database: Database, targets: Targets, stream: Iterator[Target], display: Display
+    plan: Plan,
+    database: Database,
+    targets: Targets,
+    stream: Iterator[Target],
+    display: Display,
+    progress: Progress,
+    watchers: Sequence[Watcher],
 ) -> Outcome:
     began = time.monotonic()
     stop = asyncio.Event()
-    progress = Progress()
     with stopped_by_signals(stop):
         info = await _begin(plan, database, bool(targets))
         if plan.resume:
             plan = _as_begun(plan, info)
             stream = (target for target in stream if not plan.exclusions.domain(target.domain))
-        await _scan(plan, database, info, stream, progress, display, stop)
+        await _scan(plan, database, info, stream, progress, watchers, display, stop)
         await asyncio.to_thread(classification.classify_scan, database, info.scan, plan.trust)
         state = "interrupted" if stop.is_set() else "finished"
         await database.set_state(info.scan, state, now())
@@ -160,6 +168,7 @@ async def _scan(
     info: ScanInfo,
     stream: Iterator[Target],
     progress: Progress,
+    watchers: Sequence[Watcher],
     display: Display,
     stop: asyncio.Event,
 ) -> None:
@@ -182,7 +191,7 @@ async def _scan(
             async with (
                 writer,
                 Resolver(plan.resolvers) as resolver,
-                aclosing(scan(ledger, settings, make_steps(plan, resolver), stop, progress)) as records,
+                aclosing(scan(ledger, settings, make_steps(plan, resolver, watchers), stop, progress)) as records,
             ):
                 async for record in records:
                     await writer.write(record)

@@ -1,15 +1,16 @@
 """The functions that a scan's steps are made of, bound to one plan: routing, sessions, and who is not contacted."""
 
+import asyncio
 import random
 import socket
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from mxcensus import explain
 from mxcensus.inputs import default_ehlo_name
 from mxcensus.plan import Plan
-from reports import text
+from mxcensus.watchers import Watcher
 from scanner import addresses, operators, routing
 from scanner.records import Endpoint, MailRouting, Observation, Reason
 from scanner.resolver import Resolver
@@ -23,19 +24,31 @@ def session_settings(plan: Plan, certificate: ClientCertificate | None = None) -
     return SessionSettings(
         ehlo_name=plan.ehlo_name or default_ehlo_name(),
         timeout=plan.timeout,
-        transcript=_transcript if plan.verbose else None,
+        transcript=explain.transcript if plan.verbose else None,
         client_certificate=certificate,
     )
 
 
-def make_steps(plan: Plan, resolver: Resolver) -> Steps:
+def make_steps(plan: Plan, resolver: Resolver, watchers: Sequence[Watcher] = ()) -> Steps:
+    """`watchers` are told of every connection."""
     settings = session_settings(plan)
 
     async def route(name: str) -> MailRouting:
         return await routing.route(name, resolver.query_many)
 
     async def probe(endpoint: Endpoint, attempt: int) -> Observation:
-        return await observe(endpoint, attempt, settings, now)
+        began = now()
+        try:
+            seen = await observe(endpoint, attempt, settings, now)
+        except asyncio.CancelledError:
+            for watcher in watchers:
+                watcher.cut_off(endpoint, attempt, began)
+            raise
+        for watcher in watchers:
+            watcher.ended(seen)
+        if plan.verbose:
+            explain.outcome(seen)
+        return seen
 
     return Steps(
         route=route,
@@ -75,11 +88,6 @@ def _is_own(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _transcript(endpoint: Endpoint) -> Callable[[str, str], None]:
-    name = f"{endpoint.mx_host} [{endpoint.address}]:{endpoint.port}"
-    return lambda who, line: print(f"{name} {who}: {text.show(line, 1000)}", file=sys.stderr)
 
 
 def now() -> datetime:

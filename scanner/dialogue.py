@@ -6,6 +6,7 @@ from a RST. Here every byte passes `replies.ReplyReader` first, and the protocol
 time, when it waits for one.
 """
 
+import asyncio
 import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from scanner.records import Failure
 from scanner.replies import MalformedReplyError, Reply, ReplyReader
 
 Transcript = Callable[[str, str], None]
-"""Gets "C" or "S" and one line; for `--verbose`."""
+"""Gets "C" or "S" and one line of theirs, or "*" and a remark of ours; for `--verbose`."""
 
 SHUTTING_DOWN = 421
 """The one reply that a server may send unasked (RFC 5321 section 3.8)."""
@@ -65,11 +66,18 @@ def lost(error: Exception | None) -> Ending:
 
 
 class Dialogue(SMTPProtocol):
-    """One connection's protocol. `end` is set once it is over, and says how it ended from the other side."""
+    """One connection's protocol. `end` is set once it is over, and says how it ended from the other side.
+
+    `source` is our own end, "address port". `octets_in` and `octets_out` count what went through this protocol,
+    inside TLS once there is TLS.
+    """
 
     def __init__(self, transcript: Transcript | None = None) -> None:
         super().__init__()
         self.end: Ending | None = None
+        self.source: str | None = None
+        self.octets_in = 0
+        self.octets_out = 0
         self._transcript = transcript
         self._reader = ReplyReader()
         self._last: Reply | None = None
@@ -77,7 +85,13 @@ class Dialogue(SMTPProtocol):
 
     # -------------------------------------------------------------------------------- what the connection does
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.source = " ".join(str(part) for part in (transport.get_extra_info("sockname") or ())[:2])
+        self.say("*", f"connected from {self.source}")
+
     def data_received(self, data: bytes) -> None:
+        self.octets_in += len(data)
         self._reader.feed(data)
         if self._waiting and self.end is None:
             self._deliver()
@@ -116,13 +130,14 @@ class Dialogue(SMTPProtocol):
             self.fail(Ending(Failure.MALFORMED, f"out of turn: {early.code} {early.text}"))
         if self.end is not None:
             raise SessionEnd(self.end)
-        self._say("C", line)
+        self.say("C", line)
         return await self._reply(lambda: self.execute_command(line.encode(), timeout=seconds), seconds)
 
     def write(self, data: bytes) -> None:
         """Called by `execute_command`: from now on a reply is due, and the last one is history."""
         self._last = None
         self._waiting = True
+        self.octets_out += len(data)
         super().write(data)
 
     def take_unread(self) -> bytes:
@@ -158,10 +173,11 @@ class Dialogue(SMTPProtocol):
             return None
         if reply is not None and self._transcript is not None:
             for line in reply.lines[:-1]:
-                self._say("S", f"{reply.code}-{line.decode('utf-8', 'backslashreplace')}")
-            self._say("S", f"{reply.code} {reply.lines[-1].decode('utf-8', 'backslashreplace')}")
+                self.say("S", f"{reply.code}-{line.decode('utf-8', 'backslashreplace')}")
+            self.say("S", f"{reply.code} {reply.lines[-1].decode('utf-8', 'backslashreplace')}")
         return reply
 
-    def _say(self, who: str, text: str) -> None:
+    def say(self, who: str, text: str) -> None:
+        """One line for the transcript, if there is one."""
         if self._transcript is not None:
             self._transcript(who, text)

@@ -205,6 +205,9 @@ class Observation:
     client_ca_names: tuple[bytes, ...] | None = None
     ehlo_keywords_after_tls: tuple[str, ...] = ()  # this and the next serve `experiment`; scans do not store them
     tls_alert: int | None = None  # the alert with which the server ended the session
+    source: str | None = None  # our own end, "address port"; this and the next two serve the log of connections
+    octets_in: int = 0  # of TCP's payload
+    octets_out: int = 0
 
 
 class Outcome(StrEnum):

@@ -74,6 +74,7 @@ class _Facts:
     refusal: Reply | None = None
     greeted_again: bool = False
     tls: TlsLayer | None = None
+    dialogue: Dialogue | None = None
 
 
 async def observe(
@@ -101,6 +102,7 @@ async def observe(
 
 async def _session(settings: SessionSettings, facts: _Facts) -> None:
     transport, dialogue = await _connect(facts, settings)
+    facts.dialogue = dialogue
     try:
         await _until_starttls(dialogue, settings, facts)
         await _over_tls(transport, dialogue, settings, facts)
@@ -163,6 +165,8 @@ async def _over_tls(
         tls.fail(Ending(Failure.TIMEOUT, f"no handshake in {settings.timeout:g} s"))
     if tls.end is not None and not tls.completed:
         raise SessionEnd(tls.end)
+    if settings.transcript is not None:
+        dialogue.say("*", _shaken_hands(tls))
     if tls.requested:
         await tls.linger(VERDICT_SECONDS)
     facts.stage = Stage.EHLO_AFTER_TLS
@@ -200,6 +204,18 @@ def _ehlo(reply: Reply) -> tuple[str, tuple[str, ...]]:
     return _text(first), tuple(_text(line.strip()) for line in rest if line.strip())
 
 
+def _shaken_hands(tls: TlsLayer) -> str:
+    """What a handshake came to, for the transcript."""
+    negotiated = " ".join(word for word in (tls.version(), tls.cipher_suite(), tls.group()) if word)
+    names = tls.client_ca_names()
+    asked = (
+        "no client certificate requested"
+        if names is None
+        else f"a client certificate of {len(names)} CAs requested"
+    )
+    return f"TLS: {negotiated}, {len(tls.certificate_list())} certificates presented, {asked}"
+
+
 def _text(text: str) -> str:
     return text[:MAX_TEXT]
 
@@ -220,6 +236,7 @@ def _server_name(endpoint: Endpoint) -> str | None:
 def _observation(facts: _Facts, end: Ending | None, duration_ms: int) -> Observation:
     tls, refusal = facts.tls, facts.refusal
     presented = tls.certificate_list() if tls is not None else ()
+    carrier = tls or facts.dialogue
     negotiated = tls if tls is not None and (presented or tls.completed) else None
     observation = Observation(
         endpoint=facts.endpoint,
@@ -244,6 +261,9 @@ def _observation(facts: _Facts, end: Ending | None, duration_ms: int) -> Observa
         client_ca_names=tls.client_ca_names() if tls is not None else None,
         ehlo_keywords_after_tls=facts.keywords_after_tls,
         tls_alert=tls.alert if tls is not None else None,
+        source=facts.dialogue.source if facts.dialogue is not None else None,
+        octets_in=carrier.octets_in if carrier is not None else 0,
+        octets_out=carrier.octets_out if carrier is not None else 0,
     )
     if tls is not None:
         tls.release()

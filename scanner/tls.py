@@ -91,7 +91,8 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
 
     `end` is set once TLS or the connection is over. `requested`: a CertificateRequest was seen. `finished_sent`:
     our Finished went out. `completed`: the handshake is done. `alert`: the number of the alert with which the
-    server ended it. `injected`: the server sent plain text before its first TLS record.
+    server ended it. `injected`: the server sent plain text before its first TLS record. `octets_in`, `octets_out`:
+    what the connection carried, from its beginning.
     """
 
     def __init__(self, context: SSL.Context, server_name: str | None, below: asyncio.Transport) -> None:
@@ -102,6 +103,8 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         self.completed = False
         self.alert: int | None = None
         self.injected = False
+        self.octets_in = 0
+        self.octets_out = 0
         self._plaintext = 0
         self._tls_seen = False
         self._received = 0
@@ -123,9 +126,10 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         """
         if before.end is None:
             self._below.set_protocol(self)
+        unread = before.take_unread()
+        self.octets_in, self.octets_out = before.octets_in - len(unread), before.octets_out
         self._advance()
         self._flush()
-        unread = before.take_unread()
         if unread:
             self.data_received(unread)
         if before.end is not None:
@@ -211,6 +215,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
     # ------------------------------------------------------------------- below: what the connection does
 
     def data_received(self, data: bytes) -> None:
+        self.octets_in += len(data)
         if self.end is not None:
             return
         self._received += len(data)
@@ -304,6 +309,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
             while not self._below.is_closing():
                 data = self._connection.bio_read(READ_BYTES)
                 self._below.write(data)
+                self.octets_out += len(data)
                 if len(data) < READ_BYTES:
                     return
 

@@ -144,6 +144,7 @@ async def test_the_transcript_has_both_sides():
     lines = []
     script = says(GREETING, b"250 mx.test\r\n", b"221 bye\r\n")
     await look(script, transcript=lambda endpoint: lambda who, text: lines.append((endpoint.mx_host, who, text)))
+    assert lines.pop(0)[2].startswith("connected from 127.0.0.1 ")
     assert lines == [
         ("mx.test", "S", "220 mx.test ESMTP ready"),
         ("mx.test", "C", "EHLO scanner.example"),

@@ -1,10 +1,12 @@
 """Options and openings that several commands share."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TypeVar
 
-from mxcensus import settings
+from mxcensus import hiding, settings
+from mxcensus.inputs import BadInput
 from scanner.trust import TrustSnapshot, bundled, load
 from storage.database import Database, open_database
 
@@ -12,7 +14,9 @@ Number = TypeVar("Number", int, float)
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--db", metavar="URL", help=f"the database (default {settings.DEFAULT_DB}, or settings)")
+    parser.add_argument(
+        "--db", metavar="URL", help=f"the database, or env:NAME (default {settings.DEFAULT_DB}, or settings)"
+    )
 
 
 def add_scan(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +29,15 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def database_url(arguments: argparse.Namespace) -> str:
-    url: str | None = arguments.db
-    return url or settings.load(settings.folder()).db
+    """The URL that the command line, or else the settings, give or name by an environment variable."""
+    given: str | None = arguments.db
+    url = given or settings.load(settings.folder()).db
+    if not url.startswith(hiding.PREFIX):
+        return url
+    name = url.removeprefix(hiding.PREFIX)
+    if not os.environ.get(name):
+        raise BadInput(f"--db {url}: the environment variable {name} is not set")
+    return os.environ[name]
 
 
 def open_existing(arguments: argparse.Namespace) -> Database:

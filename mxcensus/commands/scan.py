@@ -38,7 +38,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     add("--seed", type=int, metavar="N", help="order of work and draw of names (default: a random one, stored)")
     add("--resume", action="store_true", help="go on with the latest scan of the database that did not finish")
     add("--json", action="store_true", help="one JSON object on standard output, progress on standard error")
-    add("--verbose", action="store_true", help="print every dialogue, line by line, on standard error")
+    add("--verbose", action="store_true", help="explain every session, line by line, on standard error")
+    add(
+        "--connection-log",
+        type=Path,
+        metavar="FILE",
+        help="a line of JSON for every connection; rotated, owner only",
+    )
+    add("--metrics", metavar="[HOST:]PORT", help="serve metrics for Prometheus there (host default: 127.0.0.1)")
 
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +157,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         timeout=TIMEOUT if arguments.timeout is None else arguments.timeout,
         resume=arguments.resume,
         verbose=arguments.verbose,
+        connection_log=getattr(arguments, "connection_log", None),  # an option of `scan` alone
+        metrics=inputs.listening_address(getattr(arguments, "metrics", None), "--metrics"),
         scan=ScanSettings(
             seed=arguments.seed if arguments.seed is not None else secrets.randbelow(2**31),
             port=arguments.port,
