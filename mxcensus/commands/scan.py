@@ -139,7 +139,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     """Options and settings together; raises a ValueError or OSError of one line for what cannot be used."""
     if arguments.rate == 0 or arguments.timeout == 0:
         raise BadUsage("--rate and --timeout must be more than 0")
-    shard = Shard.parse(arguments.shard) if arguments.shard else None
+    shard = Shard.parse(arguments.shard) if getattr(arguments, "shard", None) else None  # not an option of `doctor`
     if shard is not None and arguments.seed is None and not arguments.resume:
         raise BadUsage("--shard needs --seed N, the same for every shard: it draws the names of each address")
     configured = settings.load(settings.folder())
