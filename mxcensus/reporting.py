@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from reports import as_csv, as_html, as_json, as_markdown, charts, figures, rows
 from reports.figures import Figure, Report
+from scanner import policy
 from storage import counts
 from storage.database import Database
 
@@ -24,7 +25,7 @@ def build(database: Database, scan: int | None) -> Report:
     """All figures of a scan, by default of the latest."""
     info = database.scan_info(scan)
     with database.reading() as connection:
-        return figures.build(counts.read(connection, info.scan), info)
+        return figures.build(counts.read(connection, info.scan), info, rules=policy.load_policy().rules)
 
 
 def write(report: Report, form: str, path: Path | None) -> None:

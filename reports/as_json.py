@@ -1,10 +1,11 @@
 """A report as JSON, in the contract's form; shares unrounded."""
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from reports.figures import FORMAT_VERSION, Coverage, Figure, Part, Report, Row
-from scanner.records import ScanInfo
+from scanner.records import PolicyRule, ScanInfo
 
 TOOL = "mxcensus"
 
@@ -66,6 +67,8 @@ def figure_document(figure: Figure) -> dict[str, object]:
         values["private_share"] = {"low": _part(share.low), "high": _part(share.high)}
     if "hierarchy" in definition.keys:
         values["not_measurable"] = list(figure.not_measurable)
+    if figure.rules:
+        values["rules"] = [_rule(rule) for rule in figure.rules]
     if figure.without_top_10 is not None:
         measured, rows = figure.without_top_10
         values["without_top_10"] = {"measured": measured, "rows": [_row(figure, row) for row in rows]}
@@ -89,6 +92,10 @@ def time_text(time: datetime) -> str:
 def _row(figure: Figure, row: Row) -> dict[str, object]:
     key = dict(zip(figure.definition.keys, row.key, strict=True))
     return {"key": key, "count": row.count, "any": row.any, "share": row.share}
+
+
+def _rule(rule: PolicyRule) -> dict[str, object]:
+    return {**asdict(rule), "date": rule.date.isoformat()}
 
 
 def _part(part: Part) -> dict[str, object]:

@@ -9,7 +9,7 @@ from reports.as_json import time_text
 from reports.definitions import DEFINITIONS, MISSING, UNIT_NOTES, UNIT_TITLES, Definition
 from reports.figures import Figure, Key, Report, Row
 from reports.headlines import headlines
-from reports.text import markdown, number, percent
+from reports.text import markdown, number, percent, rule_line
 
 
 def render(report: Report) -> str:
@@ -68,6 +68,8 @@ def _section(definition: Definition, figures: Sequence[Figure]) -> Iterator[str]
                 f"- Private {UNIT_TITLES[figure.unit]}: {number(low.count)} ({percent(low.share)}) to "
                 f"{number(high.count)} ({percent(high.share)})"
             )
+    for rule in sorted(figures[0].rules, key=lambda rule: rule.date):
+        yield f"- {markdown(rule_line(rule), 500)}"
     if figures[0].not_measurable:
         yield f"- Not measurable with this snapshot: {', '.join(figures[0].not_measurable)}"
     yield ""

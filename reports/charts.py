@@ -1,15 +1,18 @@
 """One chart a figure, as one specification that serves the page, SVG and PNG files alike.
 
-Bars of shares, one colour a hierarchy or class; two key fields become stacked bars. Altair makes the Vega-Lite
+Bars of shares, one colour a hierarchy or class; two key fields become stacked bars; `exposure` goes along time.
+Altair makes the Vega-Lite
 specification and vl-convert renders it, both without a browser or a network; they are the extra `charts`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from reports import timeline
 from reports.definitions import UNIT_TITLES, Unit
 from reports.figures import Figure, Report
 from reports.text import number, percent, show
+from reports.timeline import BAR, INK
 
 CHARTS: Mapping[str, Unit] = {
     "eku": Unit.MX_HOST,
@@ -18,6 +21,7 @@ CHARTS: Mapping[str, Unit] = {
     "programs": Unit.MX_HOST,
     "client_auth": Unit.MX_HOST,
     "eku_by_client_auth": Unit.MX_HOST,
+    "exposure": Unit.CERTIFICATE,
     "validity": Unit.CERTIFICATE,
     "key_types": Unit.CERTIFICATE,
     "tls_versions": Unit.MX_HOST,
@@ -27,7 +31,6 @@ CHARTS: Mapping[str, Unit] = {
 
 MOST_BARS = 15
 WIDTH = 520
-BAR = "#3b76af"
 PALETTE = (
     "#3b76af",
     "#d9822b",
@@ -43,9 +46,6 @@ PALETTE = (
 PADDING = {"left": 40, "right": 60, "top": 8, "bottom": 8}
 """Room for a reader's font that is wider than the one that the layout was computed with."""
 
-INK = "#6b7280"
-"""Text that can be read on a white and on a dark page."""
-
 
 class NoCharts(ValueError):
     """The extra `charts` is not installed; the message is one line."""
@@ -60,6 +60,8 @@ def drawn(report: Report) -> list[Figure]:
 def specification(figure: Figure) -> dict[str, Any]:
     """The Vega-Lite specification of a figure's chart."""
     altair = _altair()
+    if figure.id == "exposure":
+        return _styled(timeline.chart(altair, figure).properties(width=WIDTH, height=240))
     shown = sorted(figure.rows, key=lambda row: -row.count)[:MOST_BARS]
     keys = figure.definition.keys
     values = [
@@ -82,9 +84,12 @@ def specification(figure: Figure) -> dict[str, Any]:
     else:
         bars = chart.mark_bar(size=16, color=BAR)
         layered = bars + chart.mark_text(align="left", dx=4, color=INK).encode(text="label:N")
+    return _styled(layered.properties(width=WIDTH, height={"step": 26}))
+
+
+def _styled(chart: Any) -> dict[str, Any]:
     made: dict[str, Any] = (
-        layered.properties(width=WIDTH, height={"step": 26})
-        .configure(background="transparent", font="system-ui, sans-serif", padding=PADDING)
+        chart.configure(background="transparent", font="system-ui, sans-serif", padding=PADDING)
         .configure_view(stroke=None)
         .configure_axis(labelColor=INK, titleColor=INK, gridColor=INK, gridOpacity=0.2, domain=False, ticks=False)
         .configure_axisY(labelLimit=240, labelFontSize=12)

@@ -71,6 +71,7 @@ EVERY = (Unit.CERTIFICATE, *CONNECTED)
 QUESTION_SCALE = "How many mail servers have a certificate for both roles?"
 QUESTION_PUBLIC = "How much is public and how much private?"
 QUESTION_WHICH = "Which hierarchies and programs are they?"
+QUESTION_WHEN = "When can they no longer be renewed as they are?"
 QUESTION_CLIENT = "Which servers ask a client for a certificate?"
 QUESTION_SOFTWARE = "What software is it?"
 QUESTION_COVERAGE = "What was asked, and what answered?"
@@ -91,10 +92,21 @@ class Definition:
     source: Source = Source.PROFILE
     order: tuple[str, ...] = ()
     headline: bool = False  # also counted without the ten largest operators
+    by_key: bool = False  # rows that `order` does not name follow by their key, not by size
 
 
 MEASURED = "units with at least one measured endpoint"
 AGREE = "units whose measured endpoints all have this key; `mixed` where they do not agree"
+EXPOSED = (
+    "units whose measured endpoints all have certificates of this month: that of the first renewal that can no "
+    "longer carry both roles, since the CA ends them or a program that trusts the root forbids them, whichever is "
+    "earlier; `unknown-sunset` where neither date is known; `not-valid` for such certificates when the scan began "
+    "outside their validity; `not-affected` for all that are not public with both roles"
+)
+EXPOSURE_CAVEAT = (
+    "An estimate: a certificate is taken to be renewed on the day it expires, for as long as before or as the "
+    "Baseline Requirements then allow. Most clients renew earlier, and CAs move their dates."
+)
 
 DEFINITIONS: tuple[Definition, ...] = (
     Definition(
@@ -206,6 +218,54 @@ DEFINITIONS: tuple[Definition, ...] = (
         QUESTION_WHICH,
     ),
     Definition(
+        "exposure",
+        "First renewal that can no longer be for both roles",
+        EVERY,
+        ("exposure",),
+        EXPOSED,
+        MEASURED,
+        EXPOSURE_CAVEAT,
+        QUESTION_WHEN,
+        headline=True,
+        by_key=True,
+    ),
+    Definition(
+        "exposure_by_program",
+        "First renewal that can no longer be for both roles, by root programs",
+        EVERY,
+        ("exposure", "programs"),
+        EXPOSED,
+        MEASURED,
+        EXPOSURE_CAVEAT,
+        QUESTION_WHEN,
+        by_key=True,
+    ),
+    Definition(
+        "exposure_by_ca",
+        "First renewal that can no longer be for both roles, by owner of the CA",
+        EVERY,
+        ("exposure", "ca_owner"),
+        EXPOSED,
+        MEASURED,
+        EXPOSURE_CAVEAT,
+        QUESTION_WHEN,
+        by_key=True,
+    ),
+    Definition(
+        "policy_cohorts",
+        "Issue and end of the certificates between the dates of policies",
+        EVERY,
+        ("issued_since", "expires_since", "eku"),
+        "units whose measured endpoints all have certificates issued and ending in these periods: each begins at a "
+        "policy date and ends before the next; `earlier` is before all dates",
+        MEASURED,
+        "Whether a certificate was issued, or ends, before or after any one date is a sum of rows. Whether a rule "
+        "binds it depends on the programs that trust its root.",
+        QUESTION_WHEN,
+        order=("earlier",),
+        by_key=True,
+    ),
+    Definition(
         "private_spread",
         "Private issuers by number of operators",
         (Unit.ISSUER,),
@@ -297,7 +357,6 @@ DEFINITIONS: tuple[Definition, ...] = (
 MISSING: Mapping[str, str] = MappingProxyType(
     {
         "client_need": "needs what peers present as clients and whom they met; not stored yet",
-        "exposure": "needs the policy cohorts of certificates; not stored yet",
         "dane": "needs TLSA answers; not stored yet",
         "mta_sts": "needs MTA-STS policies; not stored yet",
     }

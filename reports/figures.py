@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from reports.definitions import DEFINITIONS, MIXED, PRIVATE_HIGH, PRIVATE_LOW, Definition, Source, Unit, bias_of
-from scanner.records import Reason, Routing, ScanInfo, Status
+from scanner.records import PolicyRule, Reason, Routing, ScanInfo, Status
 from storage.counts import FAMILIES, REACH, Counts, Numbered, Tally
 from storage.profiles import NO_ADDRESS, NOT_ENROLLED, OPERATOR_REST
 
@@ -74,7 +74,8 @@ class Figure:
     """One figure in one unit.
 
     `without_top_10` are the rows when the ten largest operators' endpoints are left out (headline figures), with
-    the number then measured. `not_measurable` are the classes that the trust snapshot cannot show.
+    the number then measured. `not_measurable` are the classes that the trust snapshot cannot show. `rules` are the
+    dated policies behind the figure `exposure`.
     """
 
     definition: Definition
@@ -84,6 +85,7 @@ class Figure:
     private_share: PrivateShare | None = None
     not_measurable: tuple[str, ...] = ()
     without_top_10: tuple[Number, tuple[Row, ...]] | None = None
+    rules: tuple[PolicyRule, ...] = ()
 
     @property
     def id(self) -> str:
@@ -133,12 +135,14 @@ def trust_info(scan: ScanInfo) -> TrustInfo:
     )
 
 
-def build(counts: Counts, scan: ScanInfo, trust: TrustInfo | None = None) -> Report:
-    """Compute every figure in every unit that the counts allow."""
+def build(
+    counts: Counts, scan: ScanInfo, trust: TrustInfo | None = None, rules: Sequence[PolicyRule] = ()
+) -> Report:
+    """Compute every figure in every unit that the counts allow; `rules` are the dated policies, for reference."""
     snapshot = trust or trust_info(scan)
     census = _Census(counts)
     figures = [
-        _figure(census, definition, unit, snapshot)
+        _figure(census, definition, unit, snapshot, tuple(rules))
         for definition in DEFINITIONS
         for unit in definition.units
         if unit is not Unit.WEIGHT or counts.weighted
@@ -217,7 +221,9 @@ _UNROUTED: Mapping[str | None, str] = MappingProxyType(
 )
 
 
-def _figure(census: _Census, definition: Definition, unit: Unit, trust: TrustInfo) -> Figure:
+def _figure(
+    census: _Census, definition: Definition, unit: Unit, trust: TrustInfo, rules: tuple[PolicyRule, ...]
+) -> Figure:
     if definition.source is Source.ROUTING:
         return _routing(census.counts, definition, unit)
     if definition.source is Source.PRIVATE_SPREAD:
@@ -235,6 +241,7 @@ def _figure(census: _Census, definition: Definition, unit: Unit, trust: TrustInf
         private_share=_private_share(rows, coverage.measured) if definition.id == "hierarchy" else None,
         not_measurable=trust.not_measurable if "hierarchy" in definition.keys else (),
         without_top_10=_rows_without_top(census, definition, unit) if definition.headline else None,
+        rules=rules if definition.id == "exposure" else (),
     )
 
 
@@ -299,11 +306,12 @@ def _ready_made(definition: Definition, unit: Unit, counts: Mapping[str, int], c
 def _sorted_rows(
     definition: Definition, counts: Mapping[Key, Number], touched: Mapping[Key, Number], measured: Number
 ) -> tuple[Row, ...]:
-    """In the definition's order, else by size; the mixed row last."""
+    """In the definition's order, else by size or by key; the mixed row last."""
     places = {name: place for place, name in enumerate(definition.order)}
 
     def place(row: Row) -> tuple[bool, int, Number, Number, Key]:
-        return (row.key[0] == MIXED, places.get(row.key[0], len(places)), -row.count, -row.any, row.key)
+        size = (0, 0) if definition.by_key else (-row.count, -row.any)
+        return (row.key[0] == MIXED, places.get(row.key[0], len(places)), *size, row.key)
 
     rows = [Row(key, counts.get(key, 0), touched[key], _share(counts.get(key, 0), measured)) for key in touched]
     return tuple(sorted(rows, key=place))

@@ -13,17 +13,19 @@ from reports.definitions import (
     QUESTION_PUBLIC,
     QUESTION_SCALE,
     QUESTION_SOFTWARE,
+    QUESTION_WHEN,
     QUESTION_WHICH,
     UNIT_TITLES,
     Unit,
 )
 from reports.figures import Figure, Part, Report
 from reports.text import number, percent, show
-from scanner.records import ClientAuth, EkuClass, Hierarchy
+from scanner.records import UNKNOWN_SUNSET, ClientAuth, EkuClass, Hierarchy
 
 RUNG_REACHED = "reached"
 RUNG_CARRIES = "carries clientAuth as a server; not seen using it"
 RUNG_ISSUED = "issued by"
+RUNG_POLICY = "by dated policies, an estimate"
 RUNG_ASKED = "asked of a stranger; what others meet is not seen"
 RUNG_GREETING = "told from the greeting"
 
@@ -44,6 +46,7 @@ def headlines(report: Report) -> tuple[Headline, ...]:
         Headline(QUESTION_SCALE, RUNG_CARRIES, _scale(report)),
         Headline(QUESTION_PUBLIC, RUNG_ISSUED, _public(report)),
         Headline(QUESTION_WHICH, RUNG_ISSUED, _which(report)),
+        Headline(QUESTION_WHEN, RUNG_POLICY, _when(report)),
         Headline(QUESTION_CLIENT, RUNG_ASKED, _client(report)),
         Headline(QUESTION_SOFTWARE, RUNG_GREETING, _software(report)),
     )
@@ -125,6 +128,26 @@ def _which(report: Report) -> str:
     if owners:
         named = ", ".join(f"{show(row.key[0], 60)} {_part(Part(row.count, row.share))}" for row in owners[:3])
         sentence += f"; the largest CA owners are {named}"
+    return f"{sentence}."
+
+
+def _when(report: Report) -> str:
+    figure = _measured(report, "exposure", Unit.CERTIFICATE)
+    if figure is None:
+        return NOTHING
+    months = [row for row in figure.rows if row.key[0][:1].isdigit()]
+    unknown = figure.part(exposure=UNKNOWN_SUNSET)
+    dual = sum(row.count for row in months) + unknown.count
+    share = Part(dual, dual / figure.coverage.measured)
+    sentence = f"Of {_of(figure)}, {_part(share)} are valid, public and carry both roles"
+    if months:
+        most = max(months, key=lambda row: row.count)
+        sentence += (
+            f"; the first can no longer be renewed so in {months[0].key[0]}, the last in {months[-1].key[0]}, "
+            f"most in {most.key[0]} ({number(most.count)})"
+        )
+    if unknown.count:
+        sentence += f"; for {_part(unknown)} no end is known"
     return f"{sentence}."
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from reports import charts
 from reports.definitions import DEFINITIONS, MIXED, UNIT_TITLES, Definition
 from reports.figures import Figure, Key, Report, Row
-from reports.text import html_text, number, percent, show
+from reports.text import html_text, number, percent, rule_line, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,7 @@ def _notes(figures: Sequence[Figure]) -> list[str]:
         for figure in figures
         if (share := figure.private_share) is not None
     ]
+    notes += (f"{rule_line(rule)}." for rule in sorted(figures[0].rules, key=lambda rule: rule.date))
     if figures[0].not_measurable:
         notes.append(f"Not measurable with this snapshot: {', '.join(figures[0].not_measurable)}.")
     return notes

@@ -9,6 +9,7 @@ import html
 import re
 
 from reports.figures import Number
+from scanner.records import PolicyRule
 
 LONGEST = 200
 """Characters of a shown text, the mark for what was cut included."""
@@ -59,6 +60,13 @@ def spreadsheet(text: str) -> str:
 def number(value: Number) -> str:
     """A count with thousands marked: `1,234`; weights in full."""
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,}"
+
+
+def rule_line(rule: PolicyRule) -> str:
+    """A dated policy in one line; the texts are the program's own."""
+    who = rule.program or "CA/Browser Forum"
+    gone = f" (superseded by {rule.superseded_by})" if rule.superseded_by else ""
+    return f"{rule.date} {who}: {rule.says}{gone}. {rule.source}"
 
 
 def percent(share: float | None) -> str:

@@ -14,13 +14,20 @@ from typing import Any
 
 from scanner import der
 from scanner.names import attribute
-from scanner.records import Certificate, Classification, EkuClass, Hierarchy, PolicyRule, Program
+from scanner.records import (
+    NOT_AFFECTED,
+    UNKNOWN_SUNSET,
+    Certificate,
+    Classification,
+    EkuClass,
+    Hierarchy,
+    PolicyRule,
+    Program,
+)
 
 RULES_VERSION = "2026-11-24.2"
 """Names the rules by which certificates are classified: EKU and hierarchy classes, software and policy tables."""
 
-UNKNOWN_SUNSET = "unknown-sunset"
-NOT_AFFECTED = "not-affected"
 EARLIER = "earlier"
 """In place of a date of the table: before all of them."""
 

@@ -333,6 +333,11 @@ class Certificate:
         return self.eku_oids is not None and "1.3.6.1.5.5.7.3.4" in self.eku_oids
 
 
+UNKNOWN_SUNSET = "unknown-sunset"
+NOT_AFFECTED = "not-affected"
+"""What an exposure may be instead of a month."""
+
+
 @dataclass(frozen=True, slots=True)
 class Classification:
     """What a certificate means under one trust snapshot; recomputable from stored facts without traffic.
@@ -356,7 +361,7 @@ class Classification:
     self_signed: bool = False
     subclass: str | None = None
     ca_owner: str | None = None
-    exposure: str = "not-affected"
+    exposure: str = NOT_AFFECTED
     issued_since: str | None = None
     expires_since: str | None = None
 

@@ -38,6 +38,8 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "issuer": ("ca_owner", "eku"),
         "form": ("key_type", "key_bits", "validity"),
         "server": ("software", "tls_version", "eku"),
+        "policy": ("exposure", "programs", "ca_owner", "operators"),
+        "cohort": ("issued_since", "expires_since", "eku"),
     }
 )
 """Facts that are counted together. A family has few combinations; all facts together could have too many."""

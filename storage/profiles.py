@@ -12,6 +12,7 @@ Small numbers are grouped in little time; `storage.counts` does that.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import Hierarchy, Reason, Status
+from scanner.records import NOT_AFFECTED, Hierarchy, Reason, Status
 from storage.schema import (
     certificate,
     classification,
@@ -50,8 +51,9 @@ from storage.schema import (
     mx_host,
     mx_set_host,
     observation,
+    scan,
 )
-from storage.types import Name
+from storage.types import Name, UtcTime
 
 FACTS = (
     "status",
@@ -68,6 +70,9 @@ FACTS = (
     "key_type",
     "key_bits",
     "validity",
+    "exposure",
+    "issued_since",
+    "expires_since",
     "operators",
 )
 """What is counted of an endpoint, as text; "" where it does not apply."""
@@ -83,11 +88,15 @@ NOT_ENROLLED = -1
 _SEPARATOR = "\x1f"
 
 UNCLASSIFIED = "unclassified"
-"""Hierarchy, programs and CA owner of a certificate that no classification pass has seen."""
+"""Hierarchy, programs, CA owner, exposure and cohort of a certificate that no classification pass has seen."""
+
+NOT_VALID = "not-valid"
+"""Exposure of a certificate that would have one, were it valid when the scan began."""
 
 VALIDITY_DAYS = ((47, "0-47"), (100, "48-100"), (200, "101-200"), (398, "201-398"), (825, "399-825"))
 VALIDITY_LONGER = "826 or more"
 VALIDITY_UNKNOWN = "unknown"
+DATE_UNKNOWN = "unknown"
 OPERATOR_BANDS = ((1, "1"), (5, "2-5"), (10, "6-10"))
 OPERATOR_REST = "11 or more"
 
@@ -161,7 +170,8 @@ def tables(connection: Connection, scan_id: int) -> Iterator[Mapping[int, Profil
         _fill(connection, SET, set_sizes(scan_id))
         largest = connection.execute(operator_sizes(scan_id)).all()
         _insert(connection, BAND, ({"operator": row[0], "band": rank} for rank, row in enumerate(largest, 1)))
-        _fill(connection, ENDPOINT, endpoint_facts(scan_id))
+        began = connection.execute(select(scan.c.started_at).where(scan.c.id == scan_id)).scalar()
+        _fill(connection, ENDPOINT, endpoint_facts(scan_id, began))
         profiles = _number(connection)
         _fill(connection, MEMBER, members(scan_id))
         for name, table in UNITS.items():
@@ -212,6 +222,10 @@ class _Columns(NamedTuple):
     key_type: str
     key_bits: str
     days: str
+    valid: str
+    exposure: str
+    issued_since: str
+    expires_since: str
     band: str
 
 
@@ -235,6 +249,9 @@ def _profile(read: _Columns) -> Profile:
             read.key_type or "unknown",
             read.key_bits or "unknown",
             _range(read.days, VALIDITY_DAYS, VALIDITY_LONGER, VALIDITY_UNKNOWN),
+            _exposure(read),
+            read.issued_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
+            read.expires_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
             rank,
         )
     said = (
@@ -243,6 +260,12 @@ def _profile(read: _Columns) -> Profile:
         else (read.reason or Reason.INTERRUPTED.value, "", "")
     )
     return (read.status or Status.NOT_TESTED.value, *said, *[""] * (len(FACTS) - len(said) - 2), rank)
+
+
+def _exposure(read: _Columns) -> str:
+    if read.exposure in ("", NOT_AFFECTED):
+        return read.exposure or UNCLASSIFIED
+    return read.exposure if read.valid else NOT_VALID
 
 
 def _range(number: str, ranges: Sequence[tuple[int, str]], more: str, unknown: str) -> str:
@@ -284,11 +307,14 @@ def operator_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-def endpoint_facts(scan_id: int) -> Select[*tuple[Any, ...]]:
+def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, ...]]:
     """Every endpoint with the columns behind `FACTS` of the attempt that counts, as one text.
 
-    An endpoint with an observation was tested, whatever became of a further attempt.
+    An endpoint with an observation was tested, whatever became of a further attempt. A certificate is valid or not
+    when the scan `began`, so that all its endpoints agree.
     """
+    at = literal(began, UtcTime)
+    valid = case((and_(certificate.c.not_before <= at, certificate.c.not_after >= at), "1"), else_="")
     length = extract("epoch", certificate.c.not_after) - extract("epoch", certificate.c.not_before)
     # Both ends belong to the validity period (RFC 5280 section 4.1.2.5), and a day begun counts (TLS BR 1.6.1).
     days = cast(length, BigInteger) // 86_400 + 1
@@ -307,6 +333,10 @@ def endpoint_facts(scan_id: int) -> Select[*tuple[Any, ...]]:
         certificate.c.key_type,
         cast(certificate.c.key_bits, String),
         cast(days, String),
+        valid,
+        classification.c.exposure,
+        classification.c.issued_since,
+        classification.c.expires_since,
         cast(BAND.c.band, String),
     )
     joined: ColumnElement[str] = func.coalesce(columns[0], "")

@@ -200,6 +200,7 @@ def certificates(database: Database, scan_id: int) -> Iterator[Fields]:
     """Rows `certificates`: every certificate that the scan captured."""
     meaning = classification.c
     names = ("effective_eku_class", "hierarchy", "programs", "programs_unknown", "chrome_estimated", "self_signed")
+    names += MORE_MEANING
     query = (
         select(
             certificate,
@@ -219,6 +220,10 @@ def certificates(database: Database, scan_id: int) -> Iterator[Fields]:
             meaning_of = {name: getattr(row, name) for name in names}
             meaning_of |= {name: programs_of(meaning_of[name]) for name in ("programs", "programs_unknown")}
             yield certificate_fields(record, row.role, row.class_now, meaning_of)
+
+
+MORE_MEANING = ("chrome_absence", "subclass", "ca_owner", "exposure", "issued_since", "expires_since")
+"""Fields of a classification that follow the contract's in rows `certificates` of JSON Lines."""
 
 
 def certificate_fields(
@@ -249,6 +254,7 @@ def certificate_fields(
         "self_signed": meaning["self_signed"],
         "parse_error": record.parse_error,
         "der": base64.b64encode(record.der).decode(),
+        **{name: meaning[name] for name in MORE_MEANING},
     }
 
 

@@ -90,6 +90,9 @@ def _certificate(rng, census, number, text):
         "programs": rng.choice(PROGRAMS) if public else [],
         "ca_owner": (text or rng.choice(["Owner A", "Owner B"])) if public and rng.random() < 0.9 else None,
         "self_signed": self_signed,
+        "exposure": rng.choice([None, "2026-09", "2027-03", "unknown-sunset", "not-affected"]),
+        "issued_since": rng.choice([None, "earlier", "2026-03-15"]),
+        "expires_since": rng.choice(["earlier", "2026-03-15", "2027-03-15"]),
     }
 
 
@@ -247,4 +250,7 @@ def _classified(row):
         "chrome_estimated": False,
         "self_signed": row["self_signed"],
         "ca_owner": row["ca_owner"],
+        "exposure": row["exposure"],
+        "issued_since": row["issued_since"],
+        "expires_since": row["expires_since"],
     }

@@ -3,6 +3,8 @@
 import math
 from collections import Counter, defaultdict
 
+from censuses import START
+
 CERTIFICATE_FIELDS = {"eku": "eku_class", "hierarchy": "hierarchy", "key_type": "key_type"}
 PUBLIC = ("public-chrome", "public-not-chrome", "public-purpose-unknown", "public-other-purpose", "distrusted")
 LIMITS = [(47, "0-47"), (100, "48-100"), (200, "101-200"), (398, "201-398"), (825, "399-825")]
@@ -25,6 +27,13 @@ def value_of(census, bands, endpoint, field):
         return str(certificate["key_bits"] or "unknown")
     if field == "programs":
         return "+".join(certificate["programs"]) or "none"
+    if field == "exposure":
+        exposure = certificate["exposure"]
+        if exposure in (None, "not-affected"):
+            return exposure or "unclassified"
+        return exposure if certificate["not_before"] <= START <= certificate["not_after"] else "not-valid"
+    if field in ("issued_since", "expires_since"):
+        return certificate[field] or ("unknown" if certificate["exposure"] else "unclassified")
     if field == "ca_owner":
         hierarchy = certificate["hierarchy"]
         return (certificate["ca_owner"] or "unknown") if hierarchy in PUBLIC else hierarchy

@@ -7,8 +7,8 @@ import pytest
 from hierarchies import CLIENT, SERVER, issue, key, name, root, row, snapshot
 
 from scanner.classify import Classifier
-from scanner.policy import NOT_AFFECTED, RULES_VERSION, UNKNOWN_SUNSET, cohort, first_forced_renewal, load_policy
-from scanner.records import Program
+from scanner.policy import EARLIER, RULES_VERSION, cohort, first_forced_renewal, load_policy, since, timeline
+from scanner.records import NOT_AFFECTED, UNKNOWN_SUNSET, Program
 
 POLICY = load_policy()
 RULES = {rule.id: rule for rule in POLICY.rules}
@@ -65,6 +65,47 @@ def test_cohorts(not_before, days, expected):
 
 def test_a_certificate_without_dates_is_in_no_cohort():
     assert cohort(replace(issue("x").certificate, not_before=None), POLICY.rules) == ()
+
+
+DATES = timeline(POLICY)
+
+
+def test_the_timeline_has_each_date_that_holds_once():
+    assert list(DATES) == sorted({rule.date for rule in POLICY.rules if rule.superseded_by is None})
+    assert date(2027, 3, 15) in DATES
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ("2020-01-01", EARLIER),
+        (f"{DATES[0]}", f"{DATES[0]}"),
+        ("2027-03-14T23:59:59", "2026-06-15"),
+        ("2027-03-15", "2027-03-15"),
+        ("9999-12-31T23:59:59", f"{DATES[-1]}"),
+    ],
+)
+def test_since_which_date(when, expected):
+    assert since(at(when), DATES) == expected
+    assert since(None, DATES) is None
+
+
+@pytest.mark.parametrize("start", ["2024-05-01", "2026-03-15", "2026-11-24", "2027-03-15", "2030-01-01"])
+@pytest.mark.parametrize("days", [0, 47, 200, 398, 3650])
+def test_every_cohort_follows_from_the_two_dates(start, days):
+    certificate = issue("x", not_before=at(start), days=days).certificate
+    issued, expires = since(certificate.not_before, DATES), since(certificate.not_after, DATES)
+    for found in cohort(certificate, [rule for rule in POLICY.rules if rule.superseded_by is None]):
+        rule = RULES[found.rule]
+        assert found.issued_after == (issued != EARLIER and issued >= f"{rule.date}")
+        assert found.expires_after == (expires != EARLIER and expires >= f"{rule.date}")
+
+
+def test_a_classification_has_exposure_and_cohort():
+    top = root(name("CA/Nobody"))
+    issued = issue("mx", top, private_key=key(3), eku=(SERVER, CLIENT), not_before=at("2026-10-01"), days=90)
+    found = Classifier(snapshot(row(top, **CHROME))).classify(issued.certificate)
+    assert (found.exposure, found.issued_since, found.expires_since) == ("2027-03", "2026-06-15", "2026-06-15")
 
 
 def forced(issuer, programs, not_before, days, eku=(SERVER, CLIENT)):

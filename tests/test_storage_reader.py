@@ -166,7 +166,8 @@ async def test_certificates(database):
     )
     ca = certificate(b"ca", eku_oids=None, eku_class=EkuClass.ABSENT, is_ca=True)
     await store(database, scan_id, leaf, ca, certificate(b"elsewhere"), measured(endpoint(1)))
-    classify(database, scan_id, [classified(b"leaf", chrome_estimated=True)])
+    more = {"exposure": "2027-03", "issued_since": "earlier", "expires_since": "2026-03-15"}
+    classify(database, scan_id, [classified(b"leaf", chrome_estimated=True, **more)])
     rows = {row["role"]: row for row in reader.certificates(database, scan_id)}
     server, authority = rows["server"], rows["ca"]
     expected = {
@@ -193,6 +194,12 @@ async def test_certificates(database):
         "self_signed": False,
         "parse_error": None,
         "der": base64.b64encode(b"leaf").decode(),
+        "chrome_absence": None,
+        "subclass": None,
+        "ca_owner": None,
+        "exposure": "2027-03",
+        "issued_since": "earlier",
+        "expires_since": "2026-03-15",
     }
     assert list(server.items()) == list(expected.items())  # in this order
     assert list(authority) == list(expected)
