@@ -17,6 +17,7 @@ from pathlib import Path
 import uvloop
 
 from mxcensus import classification, reporting
+from mxcensus.collector import rare_collections
 from scanner import names, operators, software
 from scanner.ledger import order_key
 from scanner.pace import Limits
@@ -113,4 +114,5 @@ def resident() -> int:
 
 if __name__ == "__main__":
     port, count, concurrency, url = sys.argv[1:]
-    print(json.dumps(uvloop.run(run(int(port), int(count), int(concurrency), url))))
+    with rare_collections():
+        print(json.dumps(uvloop.run(run(int(port), int(count), int(concurrency), url))))

@@ -17,6 +17,7 @@ import uvloop
 from rich.console import Console
 
 from mxcensus import __version__, classification, inputs, reporting
+from mxcensus.collector import rare_collections
 from mxcensus.inputs import Targets
 from mxcensus.plan import BadPlan, Plan
 from mxcensus.progress import Display
@@ -78,7 +79,7 @@ def run(plan: Plan, targets: Targets, display: Display) -> Outcome:
     with watching(plan, progress) as watchers:
         database = open_database(plan.database, create=not plan.resume)
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with rare_collections(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(_run(plan, database, targets, first, display, progress, watchers))
         finally:
             database.close()

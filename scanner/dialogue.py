@@ -115,7 +115,7 @@ class Dialogue(SMTPProtocol):
 
     async def greeting(self, seconds: float) -> Reply:
         """The server's greeting, within `seconds`. Raises `SessionEnd`."""
-        return await self._reply(lambda: self.read_response(seconds), seconds)
+        return await self._reply(self.read_response(), seconds)
 
     async def command(self, line: str, seconds: float) -> Reply:
         """Send a command and wait up to `seconds` for its whole reply. Raises `SessionEnd`.
@@ -131,7 +131,7 @@ class Dialogue(SMTPProtocol):
         if self.end is not None:
             raise SessionEnd(self.end)
         self.say("C", line)
-        return await self._reply(lambda: self.execute_command(line.encode(), timeout=seconds), seconds)
+        return await self._reply(self.execute_command(line.encode()), seconds)
 
     def write(self, data: bytes) -> None:
         """Called by `execute_command`: from now on a reply is due, and the last one is history."""
@@ -144,15 +144,22 @@ class Dialogue(SMTPProtocol):
         """What the server sent beyond its last reply; forgotten here."""
         return self._reader.take_unread()
 
-    async def _reply(self, wait: Callable[[], Awaitable[object]], seconds: float) -> Reply:
+    async def _reply(self, wait: Awaitable[object], seconds: float) -> Reply:
+        # A timer of our own sets `end`, so that every end of a session is told in one way.
+        alarm = asyncio.get_running_loop().call_later(seconds, self._overdue, seconds)
         try:
-            await wait()
+            await wait
         except SMTPException as error:
-            raise SessionEnd(self.end or Ending(Failure.TIMEOUT, f"no reply in {seconds:g} s")) from error
+            raise SessionEnd(self.end or lost(None)) from error
+        finally:
+            alarm.cancel()
         reply = self._delivered()
         if reply is None:  # after QUIT aiosmtplib takes the loss of the connection for a 221
             raise SessionEnd(self.end or lost(None))
         return reply
+
+    def _overdue(self, seconds: float) -> None:
+        self.fail(Ending(Failure.TIMEOUT, f"no reply in {seconds:g} s"))
 
     def _delivered(self) -> Reply | None:
         return self._last

@@ -158,11 +158,12 @@ async def _over_tls(
 ) -> None:
     facts.stage = Stage.HANDSHAKE
     tls = facts.tls = TlsLayer(settings.context, _server_name(facts.endpoint), transport)
+    overdue = Ending(Failure.TIMEOUT, f"no handshake in {settings.timeout:g} s")
+    alarm = asyncio.get_running_loop().call_later(settings.timeout, tls.fail, overdue)
     try:
-        async with asyncio.timeout(settings.timeout):
-            await tls.handshake(dialogue)
-    except TimeoutError:
-        tls.fail(Ending(Failure.TIMEOUT, f"no handshake in {settings.timeout:g} s"))
+        await tls.handshake(dialogue)
+    finally:
+        alarm.cancel()
     if tls.end is not None and not tls.completed:
         raise SessionEnd(tls.end)
     if settings.transcript is not None:
