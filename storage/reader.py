@@ -199,8 +199,10 @@ def _not_tested(row: Any) -> Fields:
 def certificates(database: Database, scan_id: int) -> Iterator[Fields]:
     """Rows `certificates`: every certificate that the scan captured."""
     meaning = classification.c
-    names = ("effective_eku_class", "hierarchy", "programs", "programs_unknown", "chrome_estimated", "self_signed")
-    names += MORE_MEANING
+    names = (
+        "effective_eku_class", "hierarchy", "programs", "programs_unknown", "chrome_estimated", "self_signed",
+        *MORE_MEANING,
+    )  # fmt: skip
     query = (
         select(
             certificate,
