@@ -29,6 +29,7 @@ class Zone:
         self._records = population.zone
         self._failing = population.failing
         self._truncated = population.truncated
+        self._unsigned = population.unsigned
         self._names = {name for name, _ in population.zone}
 
     def answer(self, wire: bytes, *, udp: bool) -> bytes | None:
@@ -48,7 +49,11 @@ class Zone:
         if failing is not None:
             response.set_rcode(dns.rcode.from_text(failing))
             return response.to_wire()
-        if is_signed(name) and (query.flags & dns.flags.AD or query.ednsflags & dns.flags.DO):
+        if (
+            is_signed(name)
+            and name not in self._unsigned
+            and (query.flags & dns.flags.AD or query.ednsflags & dns.flags.DO)
+        ):
             response.flags |= dns.flags.AD
         last = self._fill(response, name, dns.rdatatype.to_text(question.rdtype))
         if not response.answer and last not in self._names:

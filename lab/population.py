@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import idna
 
 from lab.hostile import HOSTILE
-from lab.hosts import KINDS, Fields, Kind, LabHost, expected_endpoint
+from lab.hosts import KINDS, Fields, Kind, LabHost, expected_endpoint, measured
+from lab.tlsa import DANE, Dane
 
 OPERATORS = ("alder", "birch", "cedar", "dogwood", "elm")
 CUSTOMERS = 8
@@ -35,6 +36,8 @@ class Population:
     zone: Records = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)  # name -> "SERVFAIL" or "silent"
     truncated: set[str] = field(default_factory=set)  # names whose MX set is whole over TCP only
+    tlsa: dict[str, Dane] = field(default_factory=dict)  # host -> the TLSA records that it publishes
+    unsigned: set[str] = field(default_factory=set)  # names in a signed zone that are not authenticated
     routes: dict[str, list[str]] = field(default_factory=dict)  # domain -> its MX hosts
     expected_domains: dict[str, Fields] = field(default_factory=dict)
     expected_endpoints: dict[tuple[str, str], Fields] = field(default_factory=dict)
@@ -94,6 +97,7 @@ def _cell(population: Population, cell: int, block: str, *, ipv6: bool) -> None:
     _many_names(population, cell, next(addresses))
     _many_addresses(population, cell, addresses, ipv6=ipv6)
     _signed(population, cell, next(addresses), unsigned=own["good"])
+    _dane(population, cell, addresses)
     _wide(population, cell, [next(addresses) for _ in range(WIDE_SET // 3)])
     for name, host in own.items():
         _add_domain(population, f"{name}-{cell}.example", [(10, host)])
@@ -168,9 +172,18 @@ def _many_addresses(population: Population, cell: int, addresses: Iterator[str],
 def _signed(population: Population, cell: int, address: str, unsigned: str) -> None:
     """Domains in a signed zone, one with its mail in a signed zone too."""
     host = f"mx-{cell}.signed-mail.test"
-    _add_host(population, host, address, KINDS["good"])
+    _add_host(population, host, address, KINDS["good"], DANE["absent"])
     _add_domain(population, f"both-{cell}.signed.example", [(10, host)])
     _add_domain(population, f"half-{cell}.signed.example", [(10, unsigned)])
+
+
+def _dane(population: Population, cell: int, addresses: Iterator[str]) -> None:
+    """Hosts with TLSA records, each for a signed domain; a domain whose MX answer is not signed names one too."""
+    for name, plan in DANE.items():
+        host = f"dane-{name}-{cell}.signed-mail.test"
+        _add_host(population, host, next(addresses), plan.kind, plan)
+        _add_domain(population, f"dane-{name}-{cell}.signed.example", [(10, host)])
+    _add_domain(population, f"dane-unsigned-{cell}.example", [(10, f"dane-ee-{cell}.signed-mail.test")])
 
 
 def _wide(population: Population, cell: int, addresses: Sequence[str]) -> None:
@@ -183,10 +196,19 @@ def _wide(population: Population, cell: int, addresses: Sequence[str]) -> None:
     _add_domain(population, domain, [(10 * (1 + number // 8), host) for number, host in enumerate(hosts)])
 
 
-def _add_host(population: Population, host: str, address: str, kind: Kind) -> None:
+def _add_host(population: Population, host: str, address: str, kind: Kind, dane: Dane | None = None) -> None:
+    """A host; with `dane` it stands in a signed zone, and its TLSA records are published later."""
     population.hosts.append(LabHost(host, address, kind))
-    population.zone.setdefault((host, "AAAA" if ":" in address else "A"), []).append(address)
-    population.expected_endpoints[host, address] = expected_endpoint(kind)
+    name = host
+    if dane is not None and dane.alias:
+        name = f"real.{host}"
+        population.zone[host, "CNAME"] = [f"{name}."]
+    population.zone.setdefault((name, "AAAA" if ":" in address else "A"), []).append(address)
+    judged: Fields = {"dane": "insecure", "dane_record": None} if measured(kind) else {"dane": None}
+    if dane is not None:
+        population.tlsa[host] = dane
+        judged = {"dane": dane.dane, "dane_record": dane.record}
+    population.expected_endpoints[host, address] = expected_endpoint(kind) | judged
 
 
 def _add_domain(population: Population, domain: str, mx: list[tuple[int, str]]) -> None:
@@ -199,7 +221,10 @@ def _add_domain(population: Population, domain: str, mx: list[tuple[int, str]]) 
         "rcode": "NOERROR",
         "weight": population.weights[domain],
         "authenticated": is_signed(domain),
-        "mx": [_mx_row(population, preference, host) for preference, host in sorted(mx)],
+        "mx": [
+            _mx_row(population, preference, host, *(["cname"] if (host, "CNAME") in population.zone else []))
+            for preference, host in sorted(mx)
+        ],
     }
 
 
@@ -213,6 +238,7 @@ def _mx_row(population: Population, preference: int, host: str, *notes: str) -> 
         "rcode_aaaa": "NOERROR",
         "authenticated": is_signed(host),
         "notes": list(notes),
+        "tlsa": None,  # or what `lab.world` publishes
     }
 
 

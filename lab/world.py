@@ -16,6 +16,7 @@ from lab.authority import Authority
 from lab.dns import Nameserver
 from lab.hosts import Fields, expected_certificate
 from lab.population import Population, populate, populate_hostile
+from lab.publish import publish_tlsa
 from lab.smtp import Servers
 from lab.talk import Visit
 
@@ -68,6 +69,7 @@ class World:
         self.ipv6 = has_ipv6()
         self._hostile = hostile
         self.block, self.port, self.population, self._servers = self._start(count, log)
+        publish_tlsa(self.population, self._servers.presented, self.authority, self.port)
         self._nameserver = Nameserver(self.population)
         self._stack = ExitStack()
 

@@ -11,9 +11,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 
 from mxcensus.plan import trust_manifest
+from scanner import dane
 from scanner.classify import Classifier
 from scanner.policy import RULES_VERSION
-from scanner.records import Classification
+from scanner.records import Classification, DaneVerdict
 from scanner.trust import TrustSnapshot
 from storage import reader
 from storage.classifications import Basis, programs_text, replace_classifications
@@ -66,9 +67,16 @@ def classify_scan(database: Database, scan: int, snapshot: TrustSnapshot) -> Rec
                 transitions["chain_complete"][_yes_no(stored), _yes_no(complete)] += 1
                 yield digest, complete
 
+    def verdicts() -> Generator[DaneVerdict]:
+        with closing(reader.dane_work(database, scan)) as work:
+            for host, digest, tlsa, listed, at in work:
+                verdict, record = dane.judge(tlsa, listed, at)
+                yield DaneVerdict(host, digest, verdict, None if record is None else record.parameters)
+
     basis = Basis(RULES_VERSION, snapshot.id, trust_manifest(snapshot))
-    with closing(certificates()) as found, closing(lists()) as complete:  # also when either is left half read
-        replace_classifications(database, scan, basis, found, complete)
+    # also when one is left half read
+    with closing(certificates()) as found, closing(lists()) as complete, closing(verdicts()) as judged:
+        replace_classifications(database, scan, basis, found, complete, judged)
     return Reclassified(
         scan=scan,
         certificates=transitions["hierarchy"].total(),

@@ -11,7 +11,7 @@ from mxcensus import explain
 from mxcensus.inputs import default_ehlo_name
 from mxcensus.plan import Plan
 from mxcensus.watchers import Watcher
-from scanner import addresses, operators, routing
+from scanner import addresses, mail_policy, operators, routing
 from scanner.records import Endpoint, MailRouting, Observation, Reason
 from scanner.resolver import Resolver
 from scanner.scan import Steps
@@ -29,12 +29,13 @@ def session_settings(plan: Plan, certificate: ClientCertificate | None = None) -
     )
 
 
-def make_steps(plan: Plan, resolver: Resolver, watchers: Sequence[Watcher] = ()) -> Steps:
-    """`watchers` are told of every connection."""
+def make_steps(plan: Plan, resolver: Resolver, watchers: Sequence[Watcher] = (), *, policies: bool = True) -> Steps:
+    """`watchers` are told of every connection; without `policies` only the routing of a domain is asked for."""
     settings = session_settings(plan)
 
     async def route(name: str) -> MailRouting:
-        return await routing.route(name, resolver.query_many)
+        found = await routing.route(name, resolver.query_many)
+        return await mail_policy.ask(found, resolver.query_many, plan.scan.port) if policies else found
 
     async def probe(endpoint: Endpoint, attempt: int) -> Observation:
         began = now()

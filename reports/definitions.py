@@ -74,6 +74,7 @@ QUESTION_WHICH = "Which hierarchies and programs are they?"
 QUESTION_WHEN = "When can they no longer be renewed as they are?"
 QUESTION_CLIENT = "Which servers ask a client for a certificate?"
 QUESTION_SOFTWARE = "What software is it?"
+QUESTION_MOVE = "Who needs a public certificate, and who could move to a private hierarchy?"
 QUESTION_COVERAGE = "What was asked, and what answered?"
 
 
@@ -330,6 +331,18 @@ DEFINITIONS: tuple[Definition, ...] = (
         QUESTION_SOFTWARE,
     ),
     Definition(
+        "dane",
+        "DANE of the MX hosts",
+        EVERY,
+        ("dane", "eku", "hierarchy"),
+        AGREE,
+        MEASURED,
+        "TLSA records count only where MX, address and TLSA answers are authenticated; `insecure` where they are "
+        "not. A sender with DANE asks for no public CA where it is `match`; one without it may.",
+        QUESTION_MOVE,
+        order=("match", "mismatch", "unusable", "error", "none", "insecure"),
+    ),
+    Definition(
         "sni_agreement",
         "Several names of one address",
         (Unit.ADDRESS,),
@@ -357,7 +370,6 @@ DEFINITIONS: tuple[Definition, ...] = (
 MISSING: Mapping[str, str] = MappingProxyType(
     {
         "client_need": "needs what peers present as clients and whom they met; not stored yet",
-        "dane": "needs TLSA answers; not stored yet",
         "mta_sts": "needs MTA-STS policies; not stored yet",
     }
 )

@@ -10,6 +10,7 @@ from reports.definitions import (
     MIXED,
     QUESTION_CLIENT,
     QUESTION_COVERAGE,
+    QUESTION_MOVE,
     QUESTION_PUBLIC,
     QUESTION_SCALE,
     QUESTION_SOFTWARE,
@@ -20,13 +21,14 @@ from reports.definitions import (
 )
 from reports.figures import Figure, Part, Report
 from reports.text import number, percent, show
-from scanner.records import UNKNOWN_SUNSET, ClientAuth, EkuClass, Hierarchy
+from scanner.records import UNKNOWN_SUNSET, ClientAuth, Dane, EkuClass, Hierarchy
 
 RUNG_REACHED = "reached"
 RUNG_CARRIES = "carries clientAuth as a server; not seen using it"
 RUNG_ISSUED = "issued by"
 RUNG_POLICY = "by dated policies, an estimate"
 RUNG_ASKED = "asked of a stranger; what others meet is not seen"
+RUNG_PUBLISHED = "published in DNS; whether senders heed it is not seen"
 RUNG_GREETING = "told from the greeting"
 
 
@@ -48,6 +50,7 @@ def headlines(report: Report) -> tuple[Headline, ...]:
         Headline(QUESTION_WHICH, RUNG_ISSUED, _which(report)),
         Headline(QUESTION_WHEN, RUNG_POLICY, _when(report)),
         Headline(QUESTION_CLIENT, RUNG_ASKED, _client(report)),
+        Headline(QUESTION_MOVE, RUNG_PUBLISHED, _move(report)),
         Headline(QUESTION_SOFTWARE, RUNG_GREETING, _software(report)),
     )
 
@@ -163,6 +166,20 @@ def _client(report: Report) -> str:
         f"{_part(required)} go no further without one."
     )
 
+
+def _move(report: Report) -> str:
+    hosts = _measured(report, "dane", Unit.MX_HOST)
+    if hosts is None:
+        return NOTHING
+    public = [row for row in hosts.rows if row.key[0] == Dane.MATCH and row.key[2] in _PUBLIC]
+    count = sum(row.count for row in public)
+    return (
+        f"Of {_of(hosts)}, {_part(hosts.part(dane=Dane.MATCH.value))} match their TLSA records, so that senders "
+        f"with DANE need no public CA; {_part(Part(count, count / hosts.coverage.measured))} have one all the same."
+    )
+
+
+_PUBLIC = (Hierarchy.PUBLIC_CHROME, Hierarchy.PUBLIC_NOT_CHROME, Hierarchy.PUBLIC_PURPOSE_UNKNOWN)
 
 _ASKING = (ClientAuth.REQUESTED, ClientAuth.REQUIRED, ClientAuth.REQUESTED_UNKNOWN)
 

@@ -116,6 +116,7 @@ def _mx_host(
     addresses = [*sorted(set(map(str, a.data))), *sorted(set(map(str, aaaa.data)))]
     if len(addresses) > bounds.addresses:
         addresses, notes = addresses[: bounds.addresses], (*notes, MxNote.TRUNCATED)
+    ends = {answer.canonical_name or name for answer in answers if answer.status is AnswerStatus.OK}
     if any(answer.canonical_name not in {"", name} for answer in answers):
         notes = (*notes, MxNote.CNAME)
     answered = [answer for answer in answers if answer.status in _ANSWERED]
@@ -127,6 +128,7 @@ def _mx_host(
         rcode_aaaa=aaaa.rcode,
         authenticated=bool(answered) and all(answer.authenticated for answer in answered),
         notes=tuple(dict.fromkeys(notes)),
+        expanded=ends.pop() if len(ends) == 1 and name not in ends else "",
     )
 
 

@@ -14,14 +14,14 @@ from typing import IO
 
 from sqlalchemy import Connection, Table, delete, select, update
 
-from scanner.records import Classification, Program
+from scanner.records import Classification, DaneVerdict, Program
 from storage.database import Database
 from storage.dialects import upsert
 from storage.rows import Row
-from storage.schema import classification, list_classification, scan
+from storage.schema import classification, dane_verdict, list_classification, scan
 
 BATCH = 2000
-_TABLES = (classification, list_classification)
+_TABLES = (classification, list_classification, dane_verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,17 @@ def replace_classifications(
     basis: Basis,
     certificates: Iterable[Classification],
     lists: Iterable[tuple[str, bool]] = (),
+    verdicts: Iterable[DaneVerdict] = (),
 ) -> None:
     """Store these classifications of a scan instead of all that it had, and note in the scan under what.
 
-    `lists` has the digest of each certificate_list and whether it is complete. Both may read from the database
-    meanwhile; of two with one digest the later one holds.
+    `lists` has the digest of each certificate_list and whether it is complete, `verdicts` what TLSA records say of
+    lists. All may read from the database meanwhile; of two of one thing the later one holds.
     """
     rows = (
         (_row(scan_id, item) for item in certificates),
         ({"scan_id": scan_id, "list_sha256": digest, "chain_complete": complete} for digest, complete in lists),
+        (_verdict_row(scan_id, item) for item in verdicts),
     )
     with tempfile.TemporaryFile("w+", encoding="ascii") as file:
         for number, found in enumerate(rows):
@@ -80,7 +82,8 @@ def _read(file: IO[str]) -> Iterator[tuple[Table, list[Row]]]:
     for line in file:
         number, batch = json.loads(line)
         names = [column.name for column in _TABLES[number].columns]
-        distinct = {values[1]: dict(zip(names, values, strict=True)) for values in batch}
+        key = len(_TABLES[number].primary_key)
+        distinct = {tuple(values[:key]): dict(zip(names, values, strict=True)) for values in batch}
         yield _TABLES[number], list(distinct.values())
 
 
@@ -92,6 +95,17 @@ def programs_text(programs: Sequence[Program]) -> str:
 def programs_of(text: str | None) -> list[str] | None:
     """What `programs_text` was given; None where there is no classification."""
     return None if text is None else [name for name in text.split("+") if name]
+
+
+def _verdict_row(scan_id: int, item: DaneVerdict) -> Row:
+    """The columns of `dane_verdict`, in the order of the table."""
+    return {
+        "scan_id": scan_id,
+        "mx_host": item.mx_host,  # as stored
+        "list_sha256": item.list_sha256,
+        "dane": item.dane.value,
+        "record": item.record,
+    }
 
 
 def _row(scan_id: int, item: Classification) -> Row:

@@ -37,6 +37,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "software",
             "started_at",
             "duration_ms",
+            "dane",
+            "dane_record",
         ),
         "certificates": (
             "sha256",

@@ -2,6 +2,7 @@
 
     alike, domains_alike     units whose members all have one profile: profile -> how many
     differing, ..._differing the other units, a row a member, unit after unit
+    standings_alike, ..._differing the same two of domains, apart by what their own DNS says
     routing_amounts          domains by routing
     names_per_address        addresses by what their names present
     private_spread           private issuers by number of operators
@@ -12,7 +13,7 @@ SQL. Domains with the same MX records are counted once a set, never one by one. 
 tables that this reads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -23,10 +24,22 @@ from sqlalchemy import Connection, and_, case, distinct, func, literal, or_, sel
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import Hierarchy, Status
-from storage.profiles import DOMAINS, FACTS, MEMBER, NO_ADDRESS, NOT_ENROLLED, UNITS, Profile, tables
+from scanner.records import Dane, Hierarchy, Status
+from storage.profiles import (
+    DOMAINS,
+    FACTS,
+    MEMBER,
+    NO_ADDRESS,
+    NOT_ENROLLED,
+    SIGNED,
+    STANDING,
+    UNITS,
+    Profile,
+    tables,
+)
 from storage.schema import certificate, classification, domain, mx_set_host
 
+DANE = "dane"
 REACH = "reach"
 """The family of facts that every endpoint has; the others are of measured endpoints only."""
 
@@ -40,11 +53,15 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "server": ("software", "tls_version", "eku"),
         "policy": ("exposure", "programs", "ca_owner", "operators"),
         "cohort": ("issued_since", "expires_since", "eku"),
+        DANE: ("dane", "eku", "hierarchy"),
     }
 )
 """Facts that are counted together. A family has few combinations; all facts together could have too many."""
 
-Numbered = Mapping[int, tuple[str, ...]]
+Facts = tuple[str, ...]
+"""The facts of one combination, in the order of the family."""
+
+Numbered = Mapping[int, Facts]
 """The number of a combination -> its facts, in the order of the family."""
 
 SPREADS = ((1, "1"), (9, "2-9"), (99, "10-99"))
@@ -98,6 +115,7 @@ def read(connection: Connection, scan_id: int) -> Counts:
         for unit in (*UNITS, "endpoint", "domain"):
             found = _sets(connection, scan_id, unit)
             tallies |= {(unit, family): families.tallies(family, found) for family in FAMILIES}
+        tallies |= _by_standing(connection, scan_id, families)
         routing = {
             (row.routing, bool(row.has_set)): Amount(row.domains, row.weight or 0.0)
             for row in connection.execute(routing_amounts(scan_id))
@@ -158,6 +176,49 @@ class _Families:
             count, sum_of_weights = found.get(own, _NOTHING)
             found[own] = (count + units, sum_of_weights + weight)
         return tuple(Tally(own, *amount) for own, amount in sorted(found.items()) if own)
+
+    def restated(self, family: str, of: str, sets: _Sets, change: Callable[[Facts], Facts]) -> list[Tally]:
+        """The sets in terms of `family`, whose facts are those of the family `of` after a change."""
+        facts = self.facts.setdefault(family, {})
+        numbers = {key: number for number, key in facts.items()}
+        found: list[Tally] = []
+        for tally in self.tallies(of, sets):
+            keys = {change(self.facts[of][number]) for number in tally.numbers}
+            for key in sorted(keys - set(numbers)):
+                numbers[key] = len(numbers) + 1
+                facts[numbers[key]] = key
+            found.append(Tally(tuple(sorted(numbers[key] for key in keys)), tally.count, tally.weight))
+        return found
+
+
+def _by_standing(
+    connection: Connection, scan_id: int, families: _Families
+) -> dict[tuple[str, str], tuple[Tally, ...]]:
+    """Domains by what their own DNS adds to what their hosts present: without a signed MX there is no DANE."""
+    dane: list[Tally] = []
+    for standing, sets in _domains_by_standing(connection, scan_id).items():
+        dane += families.restated(DANE, DANE, sets, _as_it_is if standing == SIGNED else _without_dane)
+    return {("domain", DANE): tuple(dane)}
+
+
+def _as_it_is(facts: Facts) -> Facts:
+    return facts
+
+
+def _without_dane(facts: Facts) -> Facts:
+    return (Dane.INSECURE.value, *facts[1:])
+
+
+def _domains_by_standing(connection: Connection, scan_id: int) -> Mapping[str, _Sets]:
+    """Standing -> all domains that have it, by their profiles."""
+    alike: dict[str, list[tuple[int, int, float]]] = {}
+    differing: dict[str, list[tuple[frozenset[int], int, float]]] = {}
+    for standing, profile, units, weight in connection.execute(standings_alike()):
+        alike.setdefault(standing, []).append((profile, int(units), weight))
+    rows = connection.execute(standings_differing(scan_id), execution_options={"yield_per": _AT_ONCE})
+    for (_, standing, units, weight), members in groupby(rows, lambda row: tuple(row)[:4]):
+        differing.setdefault(standing, []).append((frozenset(row[4] for row in members), int(units), weight))
+    return {name: _Sets(alike.get(name, ()), differing.get(name, ())) for name in {**alike, **differing}}
 
 
 _NOTHING = (0, 0.0)
@@ -240,6 +301,30 @@ def domains_differing(scan_id: int) -> Select[*tuple[Any, ...]]:
         .outerjoin(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
         .where(DOMAINS.c.low != DOMAINS.c.high)
         .order_by(DOMAINS.c.unit)
+    )
+
+
+def standings_alike() -> Select[*tuple[Any, ...]]:
+    """(standing, profile) -> domains all of whose endpoints have it, and their weight."""
+    return (
+        select(STANDING.c.standing, DOMAINS.c.low, func.sum(STANDING.c.domains), func.sum(STANDING.c.weight))
+        .join(DOMAINS, DOMAINS.c.unit == STANDING.c.mx_set)
+        .where(DOMAINS.c.low == DOMAINS.c.high)
+        .group_by(STANDING.c.standing, DOMAINS.c.low)
+    )
+
+
+def standings_differing(scan_id: int) -> Select[*tuple[Any, ...]]:
+    """The other MX sets by standing, with the profile of each member, set after set."""
+    # Outer joins, as in `domains_differing`.
+    profile = func.coalesce(MEMBER.c.profile, NO_ADDRESS)
+    return (
+        select(STANDING.c.mx_set, STANDING.c.standing, STANDING.c.domains, STANDING.c.weight, profile)
+        .join(DOMAINS, DOMAINS.c.unit == STANDING.c.mx_set)
+        .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == STANDING.c.mx_set))
+        .outerjoin(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
+        .where(DOMAINS.c.low != DOMAINS.c.high)
+        .order_by(STANDING.c.mx_set, STANDING.c.standing)
     )
 
 

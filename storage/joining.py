@@ -29,6 +29,7 @@ from storage.schema import (
     observation,
     scan,
     scan_certificate,
+    tlsa,
 )
 
 PAGE = 1000
@@ -100,6 +101,7 @@ def _steps(part: int) -> list[tuple[Table, Select[*tuple[object, ...]], _Write]]
         (mx_host, of_scan(mx_host).where(~has_addresses), _put(mx_host)),
         (mx_address, of_scan(mx_address), _put(mx_address)),
         (mx_set_host, of_scan(mx_set_host), _put(mx_set_host)),
+        (tlsa, of_scan(tlsa), _put(tlsa)),
         (domain, of_scan(domain), _put(domain, _answered)),
         (scan_certificate, of_scan(scan_certificate), _put(scan_certificate, store.better_role)),
         (endpoint, of_scan(endpoint), _put(endpoint, _further)),

@@ -1,6 +1,7 @@
 """Gives every endpoint of a scan one small number for all that is counted of it, in temporary tables.
 
     report_set       mx_set -> how many domains have it, and their weight
+    report_standing  the same apart by what the domain's own DNS says
     report_band      the ten largest operators
     report_endpoint  endpoint -> all facts that are counted, as one text
     report_profile   that text -> its number
@@ -41,10 +42,11 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import NOT_AFFECTED, Hierarchy, Reason, Status
+from scanner.records import NOT_AFFECTED, Dane, Hierarchy, Reason, Status
 from storage.schema import (
     certificate,
     classification,
+    dane_verdict,
     domain,
     endpoint,
     mx_address,
@@ -52,6 +54,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan,
+    tlsa,
 )
 from storage.types import Name, UtcTime
 
@@ -74,6 +77,7 @@ FACTS = (
     "issued_since",
     "expires_since",
     "operators",
+    "dane",
 )
 """What is counted of an endpoint, as text; "" where it does not apply."""
 
@@ -84,6 +88,9 @@ NO_ADDRESS = 0
 """The number of an MX host that resolves to nothing."""
 NOT_ENROLLED = -1
 """The number of an MX host with an address, but no endpoint yet: the scan was interrupted before."""
+
+SIGNED, UNSIGNED = "signed", "unsigned"
+"""Whether a domain's answer to MX is authenticated."""
 
 _SEPARATOR = "\x1f"
 
@@ -121,6 +128,13 @@ def _table(name: str, *columns: Column[Any]) -> Table:
 
 SET = _table(
     "report_set", Column("mx_set", Name, primary_key=True), Column("domains", BigInteger), Column("weight", Float)
+)
+STANDING = _table(
+    "report_standing",
+    Column("mx_set", Name, primary_key=True),
+    Column("standing", Name, primary_key=True),
+    Column("domains", BigInteger),
+    Column("weight", Float),
 )
 BAND = _table("report_band", Column("operator", Name, primary_key=True), Column("band", SmallInteger))
 ENDPOINT = _table(
@@ -168,6 +182,7 @@ def tables(connection: Connection, scan_id: int) -> Iterator[Mapping[int, Profil
     _temporary.create_all(connection)
     try:
         _fill(connection, SET, set_sizes(scan_id))
+        _fill(connection, STANDING, standing_sizes(scan_id))
         largest = connection.execute(operator_sizes(scan_id)).all()
         _insert(connection, BAND, ({"operator": row[0], "band": rank} for rank, row in enumerate(largest, 1)))
         began = connection.execute(select(scan.c.started_at).where(scan.c.id == scan_id)).scalar()
@@ -227,6 +242,8 @@ class _Columns(NamedTuple):
     issued_since: str
     expires_since: str
     band: str
+    tlsa_host: str
+    dane: str
 
 
 def _profile(read: _Columns) -> Profile:
@@ -253,13 +270,14 @@ def _profile(read: _Columns) -> Profile:
             read.issued_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
             read.expires_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
             rank,
+            read.dane or (UNCLASSIFIED if read.tlsa_host else Dane.INSECURE.value),
         )
     said = (
         ("", read.stage, read.failure or "none")
         if read.status
         else (read.reason or Reason.INTERRUPTED.value, "", "")
     )
-    return (read.status or Status.NOT_TESTED.value, *said, *[""] * (len(FACTS) - len(said) - 2), rank)
+    return (read.status or Status.NOT_TESTED.value, *said, *[""] * (len(FACTS) - len(said) - 3), rank, "")
 
 
 def _exposure(read: _Columns) -> str:
@@ -284,6 +302,17 @@ def set_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
         select(domain.c.mx_set, func.count(), weight)
         .where(domain.c.scan_id == scan_id, domain.c.mx_set.is_not(None))
         .group_by(domain.c.mx_set)
+    )
+
+
+def standing_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
+    """Each mx_set and what the domain's own DNS says -> domains, weight."""
+    standing = case((domain.c.authenticated, SIGNED), else_=UNSIGNED)
+    weight = func.coalesce(func.sum(domain.c.weight), 0.0)
+    return (
+        select(domain.c.mx_set, standing, func.count(), weight)
+        .where(domain.c.scan_id == scan_id, domain.c.mx_set.is_not(None))
+        .group_by(domain.c.mx_set, standing)
     )
 
 
@@ -338,6 +367,8 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
         classification.c.issued_since,
         classification.c.expires_since,
         cast(BAND.c.band, String),
+        case((tlsa.c.mx_host.is_not(None), "1")),
+        func.coalesce(dane_verdict.c.dane, tlsa.c.standing),
     )
     joined: ColumnElement[str] = func.coalesce(columns[0], "")
     for column in columns[1:]:
@@ -368,6 +399,15 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
         .outerjoin(
             classification,
             and_(classification.c.scan_id == scan_id, classification.c.sha256 == observation.c.certificate),
+        )
+        .outerjoin(tlsa, and_(tlsa.c.scan_id == scan_id, tlsa.c.mx_host == endpoint.c.mx_host))
+        .outerjoin(
+            dane_verdict,
+            and_(
+                dane_verdict.c.scan_id == scan_id,
+                dane_verdict.c.mx_host == endpoint.c.mx_host,
+                dane_verdict.c.list_sha256 == observation.c.list_sha256,
+            ),
         )
         .where(endpoint.c.scan_id == scan_id)
     )

@@ -23,6 +23,7 @@ from storage.schema import (
     certificate,
     certificate_list,
     classification,
+    dane_verdict,
     domain,
     endpoint,
     list_classification,
@@ -31,6 +32,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan_certificate,
+    tlsa,
     trial,
 )
 
@@ -91,7 +93,7 @@ class _Purge:
 
     def hosts(self, pattern: str) -> None:
         self._sessions(_matches(endpoint.c.mx_host, pattern), _matches(observation.c.mx_host, pattern))
-        for table in (mx_address, mx_host, mx_set_host, trial):
+        for table in (mx_address, mx_host, mx_set_host, tlsa, dane_verdict, trial):
             self._delete(table, _matches(table.c.mx_host, pattern))
 
     def network(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
@@ -148,7 +150,7 @@ class _Purge:
         for scan_id, host in self._connection.execute(unnamed).all():
             here = [and_(table.c.scan_id == scan_id, table.c.mx_host == host) for table in (endpoint, observation)]
             self._sessions(*here)
-            for table in (mx_address, mx_host):
+            for table in (mx_address, mx_host, tlsa, dane_verdict):
                 self._delete(table, and_(table.c.scan_id == scan_id, table.c.mx_host == host))
             known = exists().where(mx_host.c.mx_host == trial.c.mx_host)
             self._delete(trial, and_(trial.c.mx_host == host, not_(known)))
@@ -166,6 +168,12 @@ class _Purge:
                 observation.c.list_sha256 == list_classification.c.list_sha256,
             )
             self._delete(list_classification, and_(list_classification.c.list_sha256.in_(some), not_(gone)))
+            unseen = exists().where(
+                observation.c.scan_id == dane_verdict.c.scan_id,
+                observation.c.mx_host == dane_verdict.c.mx_host,
+                observation.c.list_sha256 == dane_verdict.c.list_sha256,
+            )
+            self._delete(dane_verdict, and_(dane_verdict.c.list_sha256.in_(some), not_(unseen)))
         for some in _batches(self._unused(self._lists, observation.c.list_sha256)):
             self._delete(certificate_list, certificate_list.c.list_sha256.in_(some))
         return certificates

@@ -7,22 +7,24 @@ names of the contract, in its order; lists are lists, times are RFC 3339 text in
 
 import base64
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import Certificate, Reason, Status
+from scanner.records import Certificate, Dane, Reason, Status, TlsaSet
 from storage.classifications import programs_of
 from storage.columns import COLUMNS
 from storage.database import Database
-from storage.rows import certificate_of, rfc3339
+from storage.rows import certificate_of, rfc3339, tlsa_of
 from storage.schema import (
     ca_name_set,
     certificate,
     certificate_list,
     classification,
+    dane_verdict,
     domain,
     endpoint,
     list_classification,
@@ -31,6 +33,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan_certificate,
+    tlsa,
 )
 
 PAGE = 1000
@@ -74,6 +77,8 @@ def _mx(connection: Connection, scan_id: int, mx_set: str) -> list[Fields]:
     )
     found = connection.execute(query).all()
     addresses: dict[str, list[str]] = {row.mx_host: [] for row in found}
+    asked = select(tlsa).where(tlsa.c.scan_id == scan_id, tlsa.c.mx_host.in_(list(addresses)))
+    answers = {row.mx_host: row for row in connection.execute(asked)}
     listed = (
         select(mx_address.c.mx_host, mx_address.c.address)
         .where(mx_address.c.scan_id == scan_id, mx_address.c.mx_host.in_(list(addresses)))
@@ -90,9 +95,22 @@ def _mx(connection: Connection, scan_id: int, mx_set: str) -> list[Fields]:
             "rcode_aaaa": row.rcode_aaaa,
             "authenticated": bool(row.authenticated),
             "notes": row.notes,
+            "tlsa": _tlsa(answers.get(row.mx_host)),
         }
         for row in found
     ]
+
+
+def _tlsa(row: Any) -> Fields | None:
+    """The TLSA answer of an MX host, its records as in a master file; None where it was not asked for."""
+    if row is None:
+        return None
+    return {
+        "base": row.base,
+        "rcode": row.rcode,
+        "authenticated": bool(row.authenticated),
+        "records": [f"{usage} {selector} {matching} {data}" for usage, selector, matching, data in row.records],
+    }
 
 
 # ------------------------------------------------------------------------------------------------- endpoints
@@ -119,7 +137,7 @@ def _endpoint_query(scan_id: int) -> Select[*tuple[Any, ...]]:
         for column in observation.c
         if column.name not in {"scan_id", "order_key", "mx_host", "address", "port"}
     ]
-    meaning, listed = classification.c, list_classification.c
+    meaning, listed, judged = classification.c, list_classification.c, dane_verdict.c
     return (
         select(
             endpoint.c.mx_host,
@@ -133,6 +151,9 @@ def _endpoint_query(scan_id: int) -> Select[*tuple[Any, ...]]:
             meaning.hierarchy,
             meaning.programs,
             listed.chain_complete,
+            func.coalesce(judged.dane, tlsa.c.standing).label("dane"),
+            tlsa.c.mx_host.label("tlsa_host"),
+            judged.record.label("dane_record"),
             certificate.c.readable,
             certificate.c.dns_names,
             certificate.c.not_after,
@@ -146,6 +167,15 @@ def _endpoint_query(scan_id: int) -> Select[*tuple[Any, ...]]:
         .outerjoin(
             list_classification,
             and_(listed.scan_id == scan_id, listed.list_sha256 == observation.c.list_sha256),
+        )
+        .outerjoin(tlsa, and_(tlsa.c.scan_id == scan_id, tlsa.c.mx_host == endpoint.c.mx_host))
+        .outerjoin(
+            dane_verdict,
+            and_(
+                judged.scan_id == scan_id,
+                judged.mx_host == endpoint.c.mx_host,
+                judged.list_sha256 == observation.c.list_sha256,
+            ),
         )
         .where(endpoint.c.scan_id == scan_id)
         .order_by(endpoint.c.mx_host, endpoint.c.address, endpoint.c.port)
@@ -184,7 +214,16 @@ def _tested(row: Any, name_matches: NameMatches) -> Fields:
         "software": row.software,
         "started_at": rfc3339(row.started_at),
         "duration_ms": row.duration_ms,
+        "dane": _dane(row),
+        "dane_record": row.dane_record,
     }
+
+
+def _dane(row: Any) -> str | None:
+    """What DANE comes to for a measured endpoint; None without a certificate, or before the classification pass."""
+    if row.certificate is None:
+        return None
+    return str(row.dane) if row.dane else None if row.tlsa_host else Dane.INSECURE.value
 
 
 def _not_tested(row: Any) -> Fields:
@@ -313,6 +352,42 @@ def lists(database: Database, scan_id: int) -> Generator[tuple[str, tuple[Certif
         for row in _stream(connection, query):
             listed = (record_of(sha256) for sha256 in row.certificates)
             yield row.list_sha256, tuple(record for record in listed if record is not None), row.chain_complete
+
+
+def dane_work(
+    database: Database, scan_id: int
+) -> Generator[tuple[str, str, TlsaSet, tuple[Certificate, ...], datetime]]:
+    """What the pass has to compare: MX host, digest of its list, its TLSA records, the list, when it was last seen.
+
+    Only hosts whose records can count; each with every distinct list that it presented.
+    """
+    query = (
+        select(
+            observation.c.mx_host,
+            observation.c.list_sha256,
+            func.max(observation.c.started_at).label("at"),
+        )
+        .where(
+            observation.c.scan_id == scan_id,
+            observation.c.list_sha256.is_not(None),
+            observation.c.mx_host.in_(
+                select(tlsa.c.mx_host).where(tlsa.c.scan_id == scan_id, tlsa.c.standing.is_(None))
+            ),
+        )
+        .group_by(observation.c.mx_host, observation.c.list_sha256)
+        .order_by(observation.c.mx_host, observation.c.list_sha256)
+    )
+    with database.reading() as connection:
+        for row in _stream(connection, query):
+            own = and_(tlsa.c.scan_id == scan_id, tlsa.c.mx_host == row.mx_host)
+            records = connection.execute(select(tlsa).where(own)).one()
+            listed = connection.execute(
+                select(certificate_list.c.certificates).where(certificate_list.c.list_sha256 == row.list_sha256)
+            ).scalar_one()
+            found = connection.execute(select(certificate).where(certificate.c.sha256.in_(set(listed)))).all()
+            by_digest = {item.sha256: certificate_of(item._asdict()) for item in found}
+            presented = tuple(by_digest[sha256] for sha256 in listed if sha256 in by_digest)
+            yield row.mx_host, row.list_sha256, tlsa_of(records._asdict()), presented, row.at
 
 
 def _presented(scan_id: int) -> Select[*tuple[Any, ...]]:

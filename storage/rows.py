@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scanner.ledger import order_key
-from scanner.records import Certificate, EkuClass, Endpoint, MailRouting, MxHost, Observation
+from scanner.records import Certificate, EkuClass, Endpoint, MailRouting, MxHost, Observation, TlsaRecord, TlsaSet
 from storage.text import escape
 
 Row = dict[str, Any]
@@ -63,6 +63,24 @@ def mx_host_row(scan_id: int, host: MxHost, operator: str) -> Row:
         "rcode_aaaa": host.rcode_aaaa,
         "authenticated": host.authenticated,
     }
+
+
+def tlsa_row(scan_id: int, host: str, found: TlsaSet) -> Row:
+    return {
+        "scan_id": scan_id,
+        "mx_host": escape(host),
+        "base": escape(found.base),
+        "rcode": found.rcode,
+        "authenticated": found.authenticated,
+        "standing": None if found.standing is None else found.standing.value,
+        "records": [[r.usage, r.selector, r.matching_type, r.data.hex()] for r in found.records],
+    }
+
+
+def tlsa_of(row: Mapping[str, Any]) -> TlsaSet:
+    """The record that `tlsa_row` was given."""
+    records = tuple(TlsaRecord(u, s, m, bytes.fromhex(data)) for u, s, m, data in row["records"])
+    return TlsaSet(row["base"], row["rcode"], row["authenticated"], records)
 
 
 def mx_address_rows(scan_id: int, host: MxHost) -> list[Row]:

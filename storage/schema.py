@@ -1,8 +1,9 @@
 """The tables of a census, as SQLAlchemy Core: one a record, natural keys.
 
     scan -- domain -- mx_set -- mx_set_host -- mx_host -- mx_address -- endpoint -- observation
-                                                                                       |
-                       certificate -- classification                            certificate_list
+                                                  |                                    |
+                       certificate              tlsa -- dane_verdict -------------- certificate_list
+                       classification
 
 Domains with the same MX records share one `mx_set`: a million domains on one provider are a million short rows
 and one routing. `endpoint` is also the durable ledger: a row is work while an attempt is due without observation.
@@ -102,6 +103,19 @@ mx_host = Table(
     Column("rcode_a", String(16)),
     Column("rcode_aaaa", String(16)),
     Column("authenticated", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+tlsa = Table(
+    "tlsa",
+    metadata,
+    _scan_id(),
+    Column("mx_host", Name, primary_key=True),
+    Column("base", Name, nullable=False),  # TLSA base domain
+    Column("rcode", String(16)),
+    Column("authenticated", Boolean, nullable=False),
+    Column("standing", String(12)),  # what holds whatever the host presents; NULL: its records are to be compared
+    Column("records", JSON, nullable=False),  # [usage, selector, matching type, hex]
     sqlite_with_rowid=False,
 )
 
@@ -238,6 +252,17 @@ classification = Table(
     Column("exposure", String(16)),  # this and the next two: NULL until classified by rules that have them
     Column("issued_since", String(10)),
     Column("expires_since", String(10)),
+    sqlite_with_rowid=False,
+)
+
+dane_verdict = Table(
+    "dane_verdict",
+    metadata,
+    _scan_id(),
+    Column("mx_host", Name, primary_key=True),
+    Column("list_sha256", Name, primary_key=True),
+    Column("dane", String(12), nullable=False),
+    Column("record", String(12)),  # usage, selector and matching type of the record that matched
     sqlite_with_rowid=False,
 )
 

@@ -27,6 +27,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan_certificate,
+    tlsa,
 )
 
 KNOWN = 200_000
@@ -63,6 +64,7 @@ class Batch:
     hosts: dict[str, Row] = field(default_factory=dict)
     hosts_found: dict[str, Row] = field(default_factory=dict)
     addresses: list[Row] = field(default_factory=list)
+    tlsa: list[Row] = field(default_factory=list)
     endpoints: dict[Endpoint, Row] = field(default_factory=dict)
     observations: list[Row] = field(default_factory=list)
     certificates: list[Row] = field(default_factory=list)
@@ -124,6 +126,8 @@ class Store:
         row = rows.mx_host_row(self._scan_id, host, self._meaning.operator_of(host.host))
         (batch.hosts_found if host.addresses else batch.hosts)[row["mx_host"]] = row
         batch.addresses += rows.mx_address_rows(self._scan_id, host)
+        if host.tlsa is not None:
+            batch.tlsa.append(rows.tlsa_row(self._scan_id, host.host, host.tlsa))
 
     def _add_certificate(self, batch: Batch, record: Certificate) -> None:
         if self._is_new("certificate", record.sha256):
@@ -188,6 +192,7 @@ def _write_routing(connection: Connection, batch: Batch) -> None:
     upsert(connection, mx_host, list(batch.hosts_found.values()), facts)
     upsert(connection, mx_address, batch.addresses)
     upsert(connection, mx_set_host, batch.set_hosts)
+    upsert(connection, tlsa, batch.tlsa)
     routing = same("routing", "rcode", "authenticated", "mx_set")
     upsert(connection, domain, list(batch.domains.values()), routing)
 

@@ -37,6 +37,8 @@ CERTIFICATE_FACTS = (
     "spki_sha256",
     "eku_class",
 )
+STANDINGS = [None, None, "none", "error", "insecure", "", ""]
+VERDICTS = ["unusable", "mismatch", "match", "match"]
 DAYS = [40, 47, 90, 200, 365, 398, 825, 3650]
 
 
@@ -49,6 +51,7 @@ class Census:
     addresses: dict[str, list[str]] = field(default_factory=dict)
     endpoints: list[dict] = field(default_factory=list)
     certificates: dict[str, dict] = field(default_factory=dict)
+    tlsa: dict[str, str] = field(default_factory=dict)  # host -> standing of its TLSA answer, "" to be compared
 
 
 def random_census(seed, *, domains=30, hosts=12, addresses=10, certificates=8, weights=True, text=None):
@@ -62,6 +65,9 @@ def random_census(seed, *, domains=30, hosts=12, addresses=10, certificates=8, w
         host = f"mx{number}.op{rng.randrange(1 + hosts // 2)}.example"
         census.hosts[host] = host.partition(".")[2]
         census.addresses[host] = rng.sample(pool, rng.choice([0, 1, 1, 2, 3]))
+        standing = rng.choice(STANDINGS)
+        if standing is not None:
+            census.tlsa[host] = standing
         unenrolled = rng.random() < 0.1
         for address in [] if unenrolled else census.addresses[host]:
             census.endpoints.append(_endpoint(rng, census, host, address, text))
@@ -99,7 +105,7 @@ def _certificate(rng, census, number, text):
 def _endpoint(rng, census, host, address, text):
     row = {"mx_host": host, "address": address, "port": 25, "attempt": rng.choice([1, 2]), "reason": None}
     row |= {"stage": None, "failure": None, "certificate": None, "client_auth": None, "tls_version": None}
-    row |= {"software": None}
+    row |= {"software": None, "dane": None}
     what = rng.random()
     if what < 0.15:
         return row | {"status": "not-tested", "reason": rng.choice(REASONS), "attempt": 0}
@@ -116,6 +122,8 @@ def _endpoint(rng, census, host, address, text):
         "client_auth": rng.choice(CLIENT_AUTH),
         "tls_version": rng.choice(["TLSv1.2", "TLSv1.3"]),
         "software": text or rng.choice(["postfix", "exim", None]),
+        # an endpoint's list is not shared with others here, so each may have a verdict of its own
+        "dane": (census.tlsa.get(host, "insecure") or rng.choice(VERDICTS)),
     }
 
 
@@ -128,6 +136,7 @@ def _domain(rng, census, number, *, weights):
         "domain": f"domain{number}.example",
         "weight": rng.choice([None, 0.0, 0.5, 3.0, 1000.0]) if weights else None,
         "routing": routing,
+        "authenticated": rng.random() < 0.5,
         "mx": named if routing in ("mx", "implicit-mx") else [],
     }
 
@@ -150,6 +159,8 @@ def store(connection, census):
     put = _Rows(connection, scan_id)
     for host, operator in census.hosts.items():
         put(schema.mx_host, mx_host=host, operator=operator, authenticated=False)
+        if (standing := census.tlsa.get(host)) is not None:
+            put(schema.tlsa, mx_host=host, base=host, authenticated=True, standing=standing or None, records=[])
         for position, address in enumerate(census.addresses[host]):
             put(schema.mx_address, address=address, mx_host=host, position=position)
     _store_domains(put, census)
@@ -193,7 +204,7 @@ def _store_domains(put, census):
             weight=row["weight"],
             order_key=0,
             routing=row["routing"],
-            authenticated=False,
+            authenticated=row.get("authenticated", False),
             mx_set=sets.get(hosts),
         )
 
@@ -207,6 +218,10 @@ def _store_endpoint(put, row):
         if last:
             names = ("status", "stage", "failure", "client_auth", "certificate", "tls_version", "software")
             facts = {name: row[name] for name in names}
+            listed = f"list of {row['mx_host']} {row['address']}"
+            facts["list_sha256"] = listed if row["certificate"] else None
+            if row.get("dane") in VERDICTS:
+                put(schema.dane_verdict, mx_host=row["mx_host"], list_sha256=listed, dane=row["dane"])
         put(
             schema.observation,
             **place,

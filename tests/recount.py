@@ -14,7 +14,7 @@ def value_of(census, bands, endpoint, field):
     """One key field of an endpoint."""
     if field in ("stage", "failure"):
         return endpoint[field] or "none"
-    if field == "client_auth":
+    if field in ("client_auth", "dane"):
         return endpoint[field]
     if field in ("tls_version", "software"):
         return endpoint[field] or "unknown"
@@ -58,6 +58,8 @@ def units_of(census, unit):
         for row in census.domains:
             amount = 1 if unit == "domain" else (row["weight"] or 0.0)
             endpoints = [e for e in census.endpoints if e["mx_host"] in row["mx"]]
+            if not row["authenticated"]:  # without a signed MX there is no DANE
+                endpoints = [e | {"dane": "insecure"} for e in endpoints]
             reachable = any(census.addresses[host] for host in row["mx"])
             gap = "interrupted" if reachable else "no-address" if row["mx"] else row["routing"] or "unresolved"
             yield row["domain"], amount, endpoints, unenrolled(census, row["mx"]), gap

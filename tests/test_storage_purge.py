@@ -1,11 +1,13 @@
 """Purging reaches every table, and nothing that is somebody else's."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import func, select
 from storing import certificate, classify, endpoint, measured, new_experiment, new_scan, routing, store
 from test_storage_reader import classified
 
-from scanner.records import Outcome, Trial
+from scanner.records import Dane, DaneVerdict, Outcome, TlsaRecord, TlsaSet, Trial
 from storage import experiments, reader
 from storage.purge import purge
 from storage.rows import digests, list_digest
@@ -15,17 +17,24 @@ MINE, THEIRS = endpoint(1, host="mx.mine.example"), endpoint(2, host="mx.theirs.
 CERTIFICATES = [certificate(der) for der in (b"mine", b"shared-ca", b"theirs")]
 
 
+def signed(domain, host, address):
+    """Mail routing of a domain whose one host has TLSA records."""
+    found = routing(domain, (10, host, [address]))
+    tlsa = TlsaSet(host, "NOERROR", authenticated=True, records=(TlsaRecord(3, 1, 1, bytes(32)),))
+    return replace(found, authenticated=True, mx=(replace(found.mx[0], authenticated=True, tlsa=tlsa),))
+
+
 async def census(database, *, mine=True):
     """A scan of two domains; without `mine` it is what a purge of the first must leave."""
     scan_id = await new_scan(database)
     records = [
-        routing("theirs.example", (10, "mx.theirs.example", ["192.0.2.2"])),
+        signed("theirs.example", "mx.theirs.example", "192.0.2.2"),
         *CERTIFICATES[1:],
         measured(THEIRS, (b"theirs", b"shared-ca"), client_ca_names=(b"\x02",)),
     ]
     if mine:
         records += [
-            routing("mine.example", (10, "mx.mine.example", ["192.0.2.1"])),
+            signed("mine.example", "mx.mine.example", "192.0.2.1"),
             CERTIFICATES[0],
             measured(MINE, (b"mine", b"shared-ca"), client_ca_names=(b"\x01",)),
         ]
@@ -33,7 +42,11 @@ async def census(database, *, mine=True):
     ders = [b"mine", b"shared-ca", b"theirs"][0 if mine else 1 :]
     leaves = [der for der in ders if der != b"shared-ca"]
     lists = [(list_digest(digests([der, b"shared-ca"])), True) for der in leaves]
-    classify(database, scan_id, [classified(der) for der in ders], lists)
+    hosts = {b"mine": MINE.mx_host, b"theirs": THEIRS.mx_host}
+    verdicts = [
+        DaneVerdict(hosts[der], digest, Dane.MATCH, "3 1 1") for der, (digest, _) in zip(leaves, lists, strict=True)
+    ]
+    classify(database, scan_id, [classified(der) for der in ders], lists, verdicts=verdicts)
     number = await new_experiment(database)
     for position, tried in enumerate([MINE, THEIRS] if mine else [THEIRS]):
         await experiments.write(database, number, position, Trial(tried, "none", Outcome.ACCEPTED))
@@ -59,7 +72,7 @@ def names(database, scan_id):
 
 ALL = {
     "domain", "mx_set_host", "mx_host", "mx_address", "endpoint", "observation", "certificate", "certificate_list",
-    "ca_name_set", "scan_certificate", "classification", "list_classification", "trial",
+    "ca_name_set", "scan_certificate", "classification", "list_classification", "trial", "tlsa", "dane_verdict",
 }  # fmt: skip
 
 
@@ -70,8 +83,8 @@ ALL = {
         ({"domain": "*.mine.example"}, set()),
         ({"host": "mx.mine.example"}, {"domain"}),
         ({"host": "*.mine.example"}, {"domain"}),
-        ({"network": "192.0.2.1"}, {"domain", "mx_set_host", "mx_host"}),
-        ({"network": "192.0.2.0/31"}, {"domain", "mx_set_host", "mx_host"}),
+        ({"network": "192.0.2.1"}, {"domain", "mx_set_host", "mx_host", "tlsa"}),
+        ({"network": "192.0.2.0/31"}, {"domain", "mx_set_host", "mx_host", "tlsa"}),
         ({"domain": "*.example", "network": "::/0"}, None),
     ],
 )

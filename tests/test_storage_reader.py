@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,8 @@ from storing import START, certificate, classify, endpoint, failed, measured, ne
 from scanner.records import (
     Certificate,
     Classification,
+    Dane,
+    DaneVerdict,
     EkuClass,
     Failure,
     Hierarchy,
@@ -20,13 +23,15 @@ from scanner.records import (
     Reason,
     Routing,
     Stage,
+    TlsaRecord,
+    TlsaSet,
 )
 from storage import reader
 from storage.ledger import SqlLedger
 from storage.rows import certificate_of, certificate_row, digests, list_digest
 
 DOMAIN_FIELDS = ["domain", "weight", "routing", "rcode", "authenticated", "mx"]
-MX_FIELDS = ["preference", "host", "addresses", "rcode_a", "rcode_aaaa", "authenticated", "notes"]
+MX_FIELDS = ["preference", "host", "addresses", "rcode_a", "rcode_aaaa", "authenticated", "notes", "tlsa"]
 
 
 def matches(names, host):
@@ -47,6 +52,8 @@ async def test_domains(database):
     scan_id = await new_scan(database)
     odd = MxHost(5, "alias.example", (), None, "NXDOMAIN", True, (MxNote.CNAME, MxNote.NULL_MX_IGNORED))
     found = MxHost(10, "mx.example", ("192.0.2.9", "192.0.2.10", "2001:db8::1"), "NOERROR", "NOERROR")
+    tlsa = TlsaSet("mx.example", "NOERROR", authenticated=True, records=(TlsaRecord(3, 1, 1, b"\xff\0"),))
+    found = replace(found, tlsa=tlsa)
     await store(
         database,
         scan_id,
@@ -60,12 +67,42 @@ async def test_domains(database):
     assert rows[1]["authenticated"] is True
     assert [list(mx) for mx in rows[1]["mx"]] == [MX_FIELDS] * 2
     assert list(rows[1]["mx"][0].values()) == [
-        5, "alias.example", [], None, "NXDOMAIN", True, ["cname", "null-mx-ignored"]
+        5, "alias.example", [], None, "NXDOMAIN", True, ["cname", "null-mx-ignored"], None
     ]  # fmt: skip
     assert list(rows[1]["mx"][1].values()) == [
-        10, "mx.example", ["192.0.2.9", "192.0.2.10", "2001:db8::1"], "NOERROR", "NOERROR", False, []
+        10, "mx.example", ["192.0.2.9", "192.0.2.10", "2001:db8::1"], "NOERROR", "NOERROR", False, [],
+        {"base": "mx.example", "rcode": "NOERROR", "authenticated": True, "records": ["3 1 1 ff00"]},
     ]  # fmt: skip
     assert (rows[2]["routing"], rows[2]["rcode"]) == ("error", None)
+
+
+async def test_tlsa_records_are_compared_in_the_pass_after_the_scan(database):
+    scan_id = await new_scan(database)
+    signed, unsigned = endpoint(1, host="signed.example"), endpoint(2, host="unsigned.example")
+    tlsa = TlsaSet("signed.example", "NOERROR", authenticated=True, records=(TlsaRecord(3, 1, 1, b"\xff"),))
+    host = MxHost(10, "signed.example", ("192.0.2.1",), "NOERROR", "NOERROR", True, tlsa=tlsa)
+    await store(
+        database,
+        scan_id,
+        MailRouting("other.example", Routing.MX, "NOERROR", mx=(replace(host, tlsa=None),)),
+        MailRouting("signed.example", Routing.MX, "NOERROR", True, (host,)),
+        certificate(b"leaf"),
+        certificate(b"ca"),
+        measured(signed, (b"leaf", b"ca", b"ca"), at=START),
+        measured(unsigned, (b"leaf",)),
+    )
+
+    def judged():
+        rows = reader.endpoints(database, scan_id, lambda names, host: True)
+        return {row["mx_host"]: (row["dane"], row["dane_record"]) for row in rows}
+
+    assert judged() == {"signed.example": (None, None), "unsigned.example": ("insecure", None)}
+    ((name, digest, found, listed, at),) = reader.dane_work(database, scan_id)
+    assert (name, found, at) == ("signed.example", tlsa, START)
+    assert [record.der for record in listed] == [b"leaf", b"ca", b"ca"]
+    for verdict in (Dane.MISMATCH, Dane.MATCH):  # a later pass replaces what an earlier one found
+        classify(database, scan_id, (), verdicts=[DaneVerdict(name, digest, verdict, "3 1 1")])
+    assert judged()["signed.example"] == ("match", "3 1 1")
 
 
 async def test_a_measured_endpoint(database):
@@ -112,6 +149,8 @@ async def test_a_measured_endpoint(database):
         "software": "Postfix",
         "started_at": "2026-03-01T12:00:00.250000Z",
         "duration_ms": 1500,
+        "dane": "insecure",
+        "dane_record": None,
     }
     assert list(row.items()) == list(expected.items())  # in this order
 
