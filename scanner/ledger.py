@@ -7,12 +7,12 @@ out in the order of a seeded hash, so that a resumed scan goes on in the same or
 
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from scanner.records import Certificate, Endpoint, MailRouting, Observation, Reason, Target
+from scanner.records import Certificate, Endpoint, MailRouting, Observation, Reason, Stage, Target
 
 Record = MailRouting | Certificate | Observation
 """What `scan` yields."""
@@ -63,6 +63,9 @@ class Ledger(Protocol):
         An endpoint claimed by an earlier run without a result comes back as its next attempt, with `not_before`
         set by the interval.
         """
+
+    async def refusals(self, means: Callable[[Stage, str], bool]) -> Mapping[str, int]:
+        """How often `means` holds of the negative replies that earlier runs stored, by MX host."""
 
     async def claim(self, works: Sequence[Work], now: datetime) -> None:
         """Commit the intent to contact; returns only when it is durable. Called before dialling."""
@@ -122,6 +125,9 @@ class MemoryLedger:
         fresh.sort(key=lambda w: order_key(self._seed, f"{w.endpoint.address} {w.endpoint.mx_host}"))
         self._handed_out.update(work.endpoint for work in fresh[:limit])
         return fresh[:limit]
+
+    async def refusals(self, _means: Callable[[Stage, str], bool]) -> Mapping[str, int]:
+        return {}
 
     async def claim(self, _works: Sequence[Work], _now: datetime) -> None:
         return None

@@ -142,6 +142,12 @@ class Pacer:
             self._queue_operator(name)
         return started
 
+    def recall(self, mx_host: str, blocked: int) -> None:
+        """An earlier run heard from this MX host so often that we are blocked."""
+        operator = self._operators.setdefault(self._operator_of(mx_host), _Operator())
+        operator.blocked += blocked
+        operator.stopped = operator.blocked > 1
+
     def finish(self, work: Work, observation: Observation, now: float) -> Aftermath:
         """Free the slots of an attempt that ended, and park or stop what its end says."""
         key = work.endpoint.address
@@ -294,6 +300,11 @@ def is_refusal(observation: Observation) -> bool:
 
 def says_blocked(observation: Observation) -> bool:
     """Whether the server refused us, before TLS, with words that mean a block list."""
-    if observation.failure is not Failure.NEGATIVE_REPLY or observation.stage not in _EARLY_STAGES:
+    if observation.failure is not Failure.NEGATIVE_REPLY:
         return False
-    return _BLOCKED.search(f"{observation.greeting or ''} {observation.detail}") is not None
+    return means_blocked(observation.stage, f"{observation.greeting or ''} {observation.detail}")
+
+
+def means_blocked(stage: Stage, text: str) -> bool:
+    """Whether a negative reply at `stage` with `text` means a block list."""
+    return stage in _EARLY_STAGES and _BLOCKED.search(text) is not None

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from scanner import certificates
 from scanner.ledger import Ledger, Record, Work, order_key
-from scanner.pace import Limits, Pacer
+from scanner.pace import Limits, Pacer, means_blocked
 from scanner.records import Endpoint, MailRouting, Observation, Reason, Target
 from scanner.shards import Shard
 
@@ -194,6 +194,8 @@ class _Run:
 
     async def probe(self, out: _Out) -> None:
         pacer = Pacer(self.settings.limits, self.steps.operator_of, self.steps.jitter)
+        for host, times in (await self.ledger.refusals(means_blocked)).items():
+            pacer.recall(host, times)
         attempts = _Attempts(self, pacer, out)
         more = True
         async with asyncio.TaskGroup() as group:
@@ -223,6 +225,7 @@ class _Run:
         for work in works:
             reason = pacer.offer(work, self.clock())
             if reason is not None:
+                self.progress.stopped_operators.add(self.steps.operator_of(work.endpoint.mx_host))
                 await self.ledger.park(work, reason)
         return bool(works)
 

@@ -16,6 +16,7 @@ targets. A scan that died while it was loading begins to load anew: weights that
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,11 +29,11 @@ from sqlalchemy import ColumnElement, Connection, Executable, case, delete, func
 from sqlalchemy import Row as AnyRow
 
 from scanner.ledger import Record, Work, merge_targets, order_key
-from scanner.records import Endpoint, Reason, Target
+from scanner.records import Endpoint, Failure, Reason, Stage, Target
 from storage.database import Database
 from storage.dialects import Columns, upsert
 from storage.rows import Row, endpoint_key
-from storage.schema import domain, endpoint, mx_address, scan
+from storage.schema import domain, endpoint, mx_address, observation, scan
 from storage.store import endpoint_row, greater
 from storage.writer import Writer
 
@@ -234,6 +235,19 @@ class SqlLedger:
             if left + self._interval > self._opened_at:
                 free[row.address] = max(left + self._interval, free.get(row.address, left))
         return free
+
+    async def refusals(self, means: Callable[[Stage, str], bool]) -> Mapping[str, int]:
+        return await self._database.read(partial(self._refusals, means=means))
+
+    def _refusals(self, connection: Connection, means: Callable[[Stage, str], bool]) -> Mapping[str, int]:
+        said = observation.c
+        query = select(said.mx_host, said.stage, said.greeting, said.detail).where(
+            said.scan_id == self._scan_id, said.failure == Failure.NEGATIVE_REPLY.value
+        )
+        counted: Counter[str] = Counter()
+        for row in connection.execute(query.execution_options(yield_per=1000)):
+            counted[row.mx_host] += means(Stage(row.stage), f"{row.greeting or ''} {row.detail}")
+        return +counted
 
     # --------------------------------------------------------------------------------------- while probing
 

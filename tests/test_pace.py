@@ -164,6 +164,24 @@ def test_stopped_operator_refuses_new_work():
     assert the_pacer.offer(works(4, operators=1)[3], START + 6) is Reason.OPERATOR_STOPPED
 
 
+def test_what_an_earlier_run_heard_counts():
+    once, twice, never = works(3, 3)
+    the_pacer = pacer()
+    the_pacer.recall(once.endpoint.mx_host, 1)
+    the_pacer.recall(twice.endpoint.mx_host, 1)
+    the_pacer.recall(f"other.{operator_of(twice.endpoint.mx_host)}", 1)
+    assert the_pacer.offer(twice, START) is Reason.OPERATOR_STOPPED
+    assert the_pacer.offer(once, START) is None
+    assert the_pacer.offer(never, START) is None
+    (first,) = the_pacer.take(START)
+    (second,) = the_pacer.take(START + 5)
+    assert {first, second} == {once, never}
+    the_pacer.finish(once, refused(once, 554, "you are blocked"), START + 6)
+    assert the_pacer.offer(once, START + 7) is Reason.OPERATOR_STOPPED
+    the_pacer.finish(never, refused(never, 554, "you are blocked"), START + 6)
+    assert the_pacer.offer(never, START + 7) is None
+
+
 def test_work_of_an_earlier_run_waits_for_its_interval_or_its_parking():
     soon = Work(Endpoint("a.x.test", "192.0.2.1", 25), 2, datetime.fromtimestamp(START + 40, UTC))
     parked = Work(Endpoint("b.y.test", "192.0.2.2", 25), 2, datetime.fromtimestamp(START + 500, UTC))

@@ -8,7 +8,8 @@ from sqlalchemy import select
 from storing import START, endpoint, failed, measured, new_scan, routing, store, writer_of
 
 from scanner.ledger import Work, order_key
-from scanner.records import Reason, Routing, Target
+from scanner.pace import means_blocked
+from scanner.records import Failure, Reason, Routing, Stage, Target
 from storage import reader
 from storage.ledger import SqlLedger
 from storage.schema import domain
@@ -313,3 +314,22 @@ async def test_scans_share_nothing(database):
         await ledger.enroll([(endpoint(1), None)])
         assert await ledger.pending(9) == [Work(endpoint(1), 1)]
         assert await ledger.unrouted(9) == []
+
+
+async def test_what_operators_said_survives(database):
+    """Only words of a refusal before TLS count, and only those of the same scan."""
+    scan_id = await new_scan(database)
+    first, second, third, other = (endpoint(number) for number in range(1, 5))
+    text = {"detail": "554 5.7.1 you are blocked"}
+    async with Run(database, scan_id) as (ledger, writer):
+        await ledger.enroll([(of, None) for of in (first, second, third)])
+        await writer.write(failed(first, **text))
+        await writer.write(failed(first, attempt=2, detail="421 busy"))
+        await writer.write(failed(second, stage=Stage.EHLO_AFTER_TLS, **text))
+        await writer.write(failed(third, failure=Failure.CLOSED, **text))
+        await writer.write(measured(other, greeting="220 blocked.example"))
+    async with Run(database, scan_id) as (ledger, _):
+        assert await ledger.refusals(means_blocked) == {first.mx_host: 1}
+    another = await new_scan(database)
+    async with Run(database, another) as (ledger, _):
+        assert await ledger.refusals(means_blocked) == {}
