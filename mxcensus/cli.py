@@ -26,6 +26,7 @@ from mxcensus.commands import (
     report,
     scan,
     serve,
+    trust,
 )
 from storage.errors import StorageFailed
 
@@ -41,6 +42,7 @@ COMMANDS = (
     reclassify,
     purge,
     serve,
+    trust,
     experiment,
     listen,
     demo,

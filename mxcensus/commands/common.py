@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-from mxcensus import hiding, settings
+from mxcensus import hiding, settings, snapshots
 from mxcensus.inputs import BadInput
-from scanner.trust import TrustSnapshot, bundled, load
+from scanner.trust import TrustSnapshot
 from storage.database import Database, open_database
 
 Number = TypeVar("Number", int, float)
@@ -25,7 +25,9 @@ def add_scan(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trust", type=Path, metavar="DIR", help="a trust snapshot instead of the bundled one")
+    parser.add_argument(
+        "--trust", type=Path, metavar="DIR", help="a trust snapshot instead of your own, or the bundled one"
+    )
 
 
 def database_url(arguments: argparse.Namespace) -> str:
@@ -46,8 +48,7 @@ def open_existing(arguments: argparse.Namespace) -> Database:
 
 
 def trust(arguments: argparse.Namespace) -> TrustSnapshot:
-    directory: Path | None = arguments.trust
-    return load(directory) if directory else bundled()
+    return snapshots.in_use(arguments.trust)
 
 
 def positive(text: str) -> int:
