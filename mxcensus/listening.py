@@ -1,13 +1,16 @@
 """The composition root of `mxcensus listen`: sessions of peers in, a census of client certificates out."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -20,14 +23,18 @@ from mxcensus import __version__, classification
 from mxcensus.steps import now
 from scanner import certificates, names, operators, policy, software
 from scanner.listener import ClientSession, Listener, ListenSettings, server_context
-from scanner.records import Role
+from scanner.records import Role, Sighting
 from scanner.trust import TrustSnapshot
-from storage import reader
+from storage import reader, sightings
 from storage.database import Database
 from storage.writer import Writer
 
 MAX_CERTIFICATES = 100_000
 """Distinct certificates that one run stores: a peer can make new ones for ever."""
+MAX_SESSIONS = 10_000_000
+"""Sessions that one run stores."""
+FORGET_SECONDS = 3600.0
+"""How often what is older than its retention is looked for."""
 
 
 @dataclass(slots=True)
@@ -45,14 +52,17 @@ class Tally:
 
 
 class SessionLog:
-    """A JSON line a session; lines older than `days` are dropped when it is opened, the rest is appended to."""
+    """A JSON line a session, appended to a file."""
 
-    def __init__(self, file: Path, days: int, at: datetime) -> None:
-        oldest = (at - timedelta(days=days)).isoformat()
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def forget(self, before: datetime) -> None:
+        """Drop the lines of sessions that began before this time."""
+        oldest, file = before.isoformat(), self._file
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         kept = [line for line in lines if json.loads(line)["started_at"] >= oldest]
         file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._file = file
 
     def write(self, session: ClientSession) -> None:
         fields = asdict(session)
@@ -87,9 +97,13 @@ async def run(
     settings: ListenSettings,
     context: SSL.Context,
     where: tuple[str, int],
+    retention: timedelta,
     log: SessionLog | None = None,
 ) -> Tally:
-    """Listen at (address, port) until SIGINT or SIGTERM, then classify what came."""
+    """Listen at (address, port) until SIGINT or SIGTERM, then classify what came.
+
+    Who the peers were is forgotten when `retention` is over: in the database, of earlier runs too, and in `log`.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -103,22 +117,26 @@ async def run(
         if log is not None:
             log.write(session)
         try:
-            for position, der in enumerate(session.certificate_list):
-                await store(der, Role.CA if position else Role.CLIENT)
+            if tally.sessions <= MAX_SESSIONS and await store(session.certificate_list):
+                await writer.write(_sighting(tally.sessions, session))
+            else:
+                tally.not_stored += 1
         except Exception:
             stop.set()  # storage has failed: what comes now would be lost
             raise
 
-    async def store(der: bytes, role: Role) -> None:
-        fact = f"{role.value}:{hashlib.sha256(der).hexdigest()}"
-        if fact in known:
-            return
-        if len(known) >= MAX_CERTIFICATES:
-            tally.not_stored += 1
-            return
-        known.add(fact)
-        await writer.write_captured(certificates.parse(der), role)
+    async def store(listed: Sequence[bytes]) -> bool:
+        """Store the certificates of a list that are new; False where that would be too many."""
+        fresh = {hashlib.sha256(der).hexdigest(): der for der in listed}
+        fresh = {sha256: der for sha256, der in fresh.items() if sha256 not in known}
+        if len(known) + len(fresh) > MAX_CERTIFICATES:
+            return False
+        known.update(fresh)
+        for der in fresh.values():
+            await writer.write(certificates.parse(der))
+        return True
 
+    await _forget(database, log, retention)
     listener = Listener(settings, context, record, now)
     port = await listener.start(*where)
     try:
@@ -143,7 +161,8 @@ async def run(
         await listener.serve()
         print(f"scan {scan}: listening on {where[0]} port {port}", file=sys.stderr, flush=True)
         async with writer:
-            await stop.wait()
+            while not await _happens(stop, FORGET_SECONDS):
+                await _forget(database, log, retention)
             await listener.stop()
     finally:
         await listener.stop()
@@ -154,6 +173,36 @@ async def run(
     await asyncio.to_thread(_count_classes, database, tally)
     await database.set_state(scan, "finished", now())
     return tally
+
+
+async def _happens(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; False when it does not happen in that time."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
+
+
+async def _forget(database: Database, log: SessionLog | None, retention: timedelta) -> None:
+    before = now() - retention
+    await database.run(partial(sightings.forget_sessions, before=before))
+    if log is not None:
+        log.forget(before)
+
+
+def _sighting(number: int, session: ClientSession) -> Sighting:
+    return Sighting(
+        number,
+        Role.CLIENT,
+        tuple(hashlib.sha256(der).hexdigest() for der in session.certificate_list),
+        day=session.started_at.date(),
+        required=False if session.certificate_list else None,  # we ask, and never insist
+        seen_at=session.started_at,
+        prefix=session.prefix,
+        ehlo_name=session.ehlo_name,
+        tls_version=session.tls_version,
+        cipher_suite=session.cipher_suite,
+        ended=session.ended,
+    )
 
 
 def _count_classes(database: Database, tally: Tally) -> None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from reports import as_csv, as_html, as_json, as_markdown, charts, figures, rows
 from reports.figures import Figure, Report
 from scanner import policy
+from scanner.records import Role
 from storage import counts
 from storage.database import Database
 
@@ -21,11 +22,14 @@ IMAGES: Mapping[str, Callable[[Figure], bytes]] = MappingProxyType(
 FORMATS = (*RENDERERS, *IMAGES)
 
 
-def build(database: Database, scan: int | None) -> Report:
-    """All figures of a scan, by default of the latest."""
+def build(database: Database, scan: int | None, clients: int | None = None) -> Report:
+    """All figures of a scan, by default of the latest; role client from the scan `clients`, by default the same."""
     info = database.scan_info(scan)
+    other = info.scan if clients is None else database.scan_info(clients).scan
     with database.reading() as connection:
-        return figures.build(counts.read(connection, info.scan), info, rules=policy.load_policy().rules)
+        served = counts.read(connection, info.scan, clients=other)
+        seen = counts.read(connection, other, Role.CLIENT)
+    return figures.build(served, info, rules=policy.load_policy().rules, clients=(seen, other))
 
 
 def write(report: Report, form: str, path: Path | None) -> None:
@@ -42,4 +46,4 @@ def _write_images(report: Report, form: str, path: Path | None) -> None:
     directory = path or Path()
     directory.mkdir(parents=True, exist_ok=True)
     for figure in charts.drawn(report):
-        (directory / f"{figure.id}.{form}").write_bytes(IMAGES[form](figure))
+        (directory / f"{figure.name}.{form}").write_bytes(IMAGES[form](figure))

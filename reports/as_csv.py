@@ -11,7 +11,7 @@ from reports.figures import Report
 from reports.text import spreadsheet
 
 KEY_FIELDS = tuple(dict.fromkeys(key for definition in DEFINITIONS for key in definition.keys))
-COLUMNS = ("figure", "unit", *KEY_FIELDS, "count", "any", "share", "attempted", "measured")
+COLUMNS = ("figure", "role", "unit", *KEY_FIELDS, "count", "any", "share", "attempted", "measured")
 
 
 def render(report: Report) -> str:
@@ -25,6 +25,7 @@ def render(report: Report) -> str:
             writer.writerow(
                 (
                     figure.id,
+                    figure.role,
                     figure.unit,
                     *(spreadsheet(key.get(name, "")) for name in KEY_FIELDS),
                     row.count,

@@ -13,7 +13,7 @@ def render(report: Report) -> str:
     """The page. Raises `NoCharts` where the extra is not installed."""
     questions: dict[str, list[Section]] = {}
     for section in sections(report):
-        questions.setdefault(section.definition.question, []).append(section)
+        questions.setdefault(section.question, []).append(section)
     page: str = (
         environment()
         .get_template("report.html.j2")

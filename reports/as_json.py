@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from reports.figures import FORMAT_VERSION, Coverage, Figure, Part, Report, Row
+from reports.headlines import headlines
 from scanner.records import PolicyRule, ScanInfo
 
 TOOL = "mxcensus"
@@ -25,6 +26,8 @@ def document(report: Report) -> dict[str, object]:
             "as_of": report.trust.as_of,
             "not_measurable": list(report.trust.not_measurable),
         },
+        "clients_scan": report.clients,
+        "headlines": [asdict(headline) for headline in headlines(report)],
         "figures": [figure_document(figure) for figure in report.figures],
     }
 
@@ -52,15 +55,16 @@ def figure_document(figure: Figure) -> dict[str, object]:
     definition = figure.definition
     values: dict[str, object] = {
         "id": figure.id,
-        "title": definition.title,
+        "title": figure.wording.title,
+        "role": figure.role.value,
         "unit": str(figure.unit),
         "keys": list(definition.keys),
         "coverage": coverage_document(figure.coverage),
         "rows": [_row(figure, row) for row in figure.rows],
         "question": definition.question,
-        "numerator": definition.numerator,
-        "denominator": definition.denominator,
-        "caveat": definition.caveat,
+        "numerator": figure.wording.numerator,
+        "denominator": figure.wording.denominator,
+        "caveat": figure.wording.caveat,
     }
     if figure.private_share is not None:
         share = figure.private_share

@@ -6,7 +6,7 @@ A cell is `count (share)`, with `any n` where more units have at least one endpo
 from collections.abc import Iterator, Sequence
 
 from reports.as_json import time_text
-from reports.definitions import DEFINITIONS, MISSING, UNIT_NOTES, UNIT_TITLES, Definition
+from reports.definitions import MISSING, UNIT_NOTES, UNIT_TITLES, Definition
 from reports.figures import Figure, Key, Report, Row
 from reports.headlines import headlines
 from reports.text import markdown, number, percent, rule_line
@@ -15,10 +15,8 @@ from reports.text import markdown, number, percent, rule_line
 def render(report: Report) -> str:
     """The report as GitHub Flavored Markdown with a final newline."""
     lines = [*_head(report), *_headlines(report)]
-    for definition in DEFINITIONS:
-        figures = [figure for figure in report.figures if figure.definition is definition]
-        if figures:
-            lines += _section(definition, figures)
+    for figures in report.sections():
+        lines += _section(figures)
     lines += _notes(report)
     return "\n".join(lines) + "\n"
 
@@ -50,14 +48,15 @@ def _headlines(report: Report) -> Iterator[str]:
     yield "## Answers"
     yield ""
     for headline in headlines(report):
-        yield f"- **{headline.question}** {markdown(headline.sentence, 1000)} *({headline.rung})*"
+        yield f"- **{headline.question}** {markdown(headline.sentence, 1000)} *({headline.rung})* {headline.unseen}"
     yield ""
 
 
-def _section(definition: Definition, figures: Sequence[Figure]) -> Iterator[str]:
-    yield f"## {definition.title} (`{definition.id}`)"
+def _section(figures: Sequence[Figure]) -> Iterator[str]:
+    definition, words = figures[0].definition, figures[0].wording
+    yield f"## {words.title} (`{definition.id}`)"
     yield ""
-    yield f"Counted: {definition.numerator}; out of: {definition.denominator}. {definition.caveat}"
+    yield f"Counted: {words.numerator}; out of: {words.denominator}. {words.caveat}"
     yield ""
     yield from _rows(definition, figures)
     yield ""
@@ -80,7 +79,7 @@ def _section(definition: Definition, figures: Sequence[Figure]) -> Iterator[str]
         [_coverage(figure) for figure in figures],
     )
     yield ""
-    if definition.headline:
+    if figures[0].without_top_10 is not None:
         yield "Without the ten largest operators:"
         yield ""
         yield from _rows(definition, figures, without_top=True)

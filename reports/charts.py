@@ -13,6 +13,7 @@ from reports.definitions import UNIT_TITLES, Unit
 from reports.figures import Figure, Report
 from reports.text import number, percent, show
 from reports.timeline import BAR, INK
+from scanner.records import Role
 
 CHARTS: Mapping[str, Unit] = {
     "eku": Unit.MX_HOST,
@@ -28,6 +29,9 @@ CHARTS: Mapping[str, Unit] = {
     "software": Unit.MX_HOST,
 }
 """Which figures are drawn, and in which unit."""
+
+CLIENT_CHARTS = ("eku", "hierarchy")
+"""Which figures of role client are drawn, in the unit certificate."""
 
 MOST_BARS = 15
 WIDTH = 520
@@ -53,7 +57,8 @@ class NoCharts(ValueError):
 
 def drawn(report: Report) -> list[Figure]:
     """The figures of a report that have a chart, in order."""
-    found = (report.figure(name, unit) for name, unit in CHARTS.items())
+    found = [report.figure(name, unit) for name, unit in CHARTS.items()]
+    found += [report.figure(name, Unit.CERTIFICATE, Role.CLIENT) for name in CLIENT_CHARTS]
     return [figure for figure in found if figure is not None and figure.rows]
 
 

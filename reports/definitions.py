@@ -36,20 +36,21 @@ UNIT_TITLES: Mapping[Unit, str] = MappingProxyType(
         Unit.MX_HOST: "MX hosts",
         Unit.DOMAIN: "domains",
         Unit.OPERATOR: "operators",
-        Unit.WEIGHT: "weight of domains",
+        Unit.WEIGHT: "weight",
         Unit.ISSUER: "private issuers",
     }
 )
 
 UNIT_NOTES: Mapping[Unit, str] = MappingProxyType(
     {
-        Unit.CERTIFICATE: "distinct end entity certificates presented by at least one measured endpoint",
+        Unit.CERTIFICATE: "distinct end entity certificates; as servers, of at least one measured endpoint",
         Unit.ENDPOINT: "an endpoint is an MX host name on one address and port; its last attempt counts",
         Unit.ADDRESS: "an address stands for all its measured endpoints",
         Unit.MX_HOST: "an MX host stands for the measured endpoints on all its addresses",
         Unit.DOMAIN: "a domain stands for the measured endpoints of all its MX hosts",
         Unit.OPERATOR: "the registrable domain of the MX host by the public suffix list: an approximation",
-        Unit.WEIGHT: "the sum of the weights given with the domains; a domain without one counts nothing",
+        Unit.WEIGHT: "the sum of the weights given with the domains, a domain without one counting nothing; of "
+        "what others saw, the sum of their counts: sessions, messages",
         Unit.ISSUER: "a self-signed certificate's issuer is its key; a private CA is told by its name",
     }
 )
@@ -63,16 +64,20 @@ class Source(StrEnum):
     ROUTING = "routing"
     NAMES_PER_ADDRESS = "names-per-address"
     PRIVATE_SPREAD = "private-spread"
+    CLIENT_NEED = "client-need"
 
 
 CONNECTED = (Unit.ENDPOINT, Unit.ADDRESS, Unit.MX_HOST, Unit.DOMAIN, Unit.OPERATOR, Unit.WEIGHT)
 EVERY = (Unit.CERTIFICATE, *CONNECTED)
+PRESENTED = (Unit.CERTIFICATE, Unit.OPERATOR, Unit.WEIGHT)
+"""Units of what peers present as clients."""
 
 QUESTION_SCALE = "How many mail servers have a certificate for both roles?"
 QUESTION_PUBLIC = "How much is public and how much private?"
 QUESTION_WHICH = "Which hierarchies and programs are they?"
 QUESTION_WHEN = "When can they no longer be renewed as they are?"
 QUESTION_CLIENT = "Which servers ask a client for a certificate?"
+QUESTION_NEED = "Who presents a certificate as a client, and who needs to?"
 QUESTION_SOFTWARE = "What software is it?"
 QUESTION_MOVE = "Who needs a public certificate, and who could move to a private hierarchy?"
 QUESTION_COVERAGE = "What was asked, and what answered?"
@@ -80,7 +85,10 @@ QUESTION_COVERAGE = "What was asked, and what answered?"
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One figure. `order` fixes the order of rows by their first key field; others follow by size."""
+    """One figure. `order` fixes the order of rows by their first key field; others follow by size.
+
+    `units` are those of role server, `client_units` those of role client, for what peers present as clients.
+    """
 
     id: str
     title: str
@@ -94,6 +102,7 @@ class Definition:
     order: tuple[str, ...] = ()
     headline: bool = False  # also counted without the ten largest operators
     by_key: bool = False  # rows that `order` does not name follow by their key, not by size
+    client_units: tuple[Unit, ...] = ()
 
 
 MEASURED = "units with at least one measured endpoint"
@@ -143,6 +152,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Carrying clientAuth is no proof of use as a client.",
         QUESTION_SCALE,
         headline=True,
+        client_units=PRESENTED,
     ),
     Definition(
         "hierarchy",
@@ -155,6 +165,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "without the missing issuer `undetermined` may be either.",
         QUESTION_PUBLIC,
         headline=True,
+        client_units=PRESENTED,
     ),
     Definition(
         "eku_by_hierarchy",
@@ -165,6 +176,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         MEASURED,
         "Software packages make self-signed certificates for both roles that no client ever uses.",
         QUESTION_PUBLIC,
+        client_units=PRESENTED,
     ),
     Definition(
         "programs",
@@ -176,6 +188,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Where the snapshot does not record a root's purpose, the program is missing here.",
         QUESTION_WHICH,
         headline=True,
+        client_units=PRESENTED,
     ),
     Definition(
         "client_auth",
@@ -207,6 +220,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         MEASURED,
         "Owners of public CAs only; every other issuer appears by its class of hierarchy.",
         QUESTION_WHICH,
+        client_units=PRESENTED,
     ),
     Definition(
         "eku_by_issuer",
@@ -276,7 +290,8 @@ DEFINITIONS: tuple[Definition, ...] = (
         "An issuer in many hands is mostly a software package's or an appliance's default.",
         QUESTION_PUBLIC,
         Source.PRIVATE_SPREAD,
-        order=("1", "2-9", "10-99", "100 or more"),
+        order=("1", "2-9", "10-99", "100 or more", "unknown"),
+        client_units=(Unit.ISSUER,),
     ),
     Definition(
         "validity",
@@ -288,6 +303,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "From notBefore to notAfter, whatever remains of it.",
         QUESTION_WHICH,
         order=("0-47", "48-100", "101-200", "201-398", "399-825", "826 or more", "unknown"),
+        client_units=PRESENTED,
     ),
     Definition(
         "key_types",
@@ -298,6 +314,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         MEASURED,
         "Servers with several certificates show the one that they chose for this handshake.",
         QUESTION_WHICH,
+        client_units=PRESENTED,
     ),
     Definition(
         "tls_versions",
@@ -309,6 +326,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "The version that the server chose from all that the scanner offered.",
         QUESTION_SOFTWARE,
         order=("TLSv1.3", "TLSv1.2", "TLSv1.1", "TLSv1"),
+        client_units=(Unit.WEIGHT,),
     ),
     Definition(
         "software",
@@ -365,11 +383,26 @@ DEFINITIONS: tuple[Definition, ...] = (
         QUESTION_SCALE,
         order=("1", "2-5", "6-10", "11 or more"),
     ),
+    Definition(
+        "client_need",
+        "Certificates by what is known of their use as a client",
+        (),
+        ("carries", "presented", "required"),
+        "end entity certificates of servers and of clients, one and the same where their SHA-256 is, that carry "
+        "clientAuth (`yes`), have been seen presented as a client, and met a peer that required one",
+        "distinct end entity certificates of either role",
+        "Three rungs, not one: carrying is not presenting, and presenting is not needing. `unknown` says that "
+        "nobody looked: an MX census sees no client, and `listen` never requires. `no` is as far as those saw who "
+        "looked. A client whose certificate is not its server's counts twice.",
+        QUESTION_NEED,
+        Source.CLIENT_NEED,
+        order=("yes", "any", "absent", "no", "unparsable"),
+        client_units=(Unit.CERTIFICATE,),
+    ),
 )
 
 MISSING: Mapping[str, str] = MappingProxyType(
     {
-        "client_need": "needs what peers present as clients and whom they met; not stored yet",
         "mta_sts": "needs MTA-STS policies; not stored yet",
     }
 )
@@ -386,6 +419,8 @@ BIAS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("no STARTTLS", ("/not-offered",)),
     ("no mail server", ("null-mx", "none", "no-address")),
     ("interrupted", ("interrupted", "unresolved")),
+    ("no certificate presented", ("no-certificate", "no-tls")),
+    ("seen by others only", ("no-session", "unknown-certificate")),
 )
 """Coarse classes of not measured, first that holds: a reason, the start of one (`x/`) or its end (`/x`)."""
 

@@ -7,14 +7,25 @@ is the count. Rows sum to `coverage.measured`, and attempted = measured + all of
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from reports.definitions import DEFINITIONS, MIXED, PRIVATE_HIGH, PRIVATE_LOW, Definition, Source, Unit, bias_of
-from scanner.records import PolicyRule, Reason, Routing, ScanInfo, Status
+from reports.definitions import (
+    DEFINITIONS,
+    MIXED,
+    PRIVATE_HIGH,
+    PRIVATE_LOW,
+    Definition,
+    Source,
+    Unit,
+    bias_of,
+)
+from reports.roles import CARRIES, CERTIFICATE_KEYS, Wording, wording
+from scanner.records import EkuClass, PolicyRule, Reason, Role, Routing, ScanInfo, Status
 from storage.counts import FAMILIES, REACH, Counts, Numbered, Tally
 from storage.profiles import NO_ADDRESS, NOT_ENROLLED, OPERATOR_REST
+from storage.sightings import HEARD, SIGHTED
 
 Key = tuple[str, ...]
 Number = int | float
@@ -71,7 +82,7 @@ class PrivateShare:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure in one unit.
+    """One figure in one unit and role: what is presented as a server, or as a client.
 
     `without_top_10` are the rows when the ten largest operators' endpoints are left out (headline figures), with
     the number then measured. `not_measurable` are the classes that the trust snapshot cannot show. `rules` are the
@@ -86,11 +97,22 @@ class Figure:
     not_measurable: tuple[str, ...] = ()
     without_top_10: tuple[Number, tuple[Row, ...]] | None = None
     rules: tuple[PolicyRule, ...] = ()
+    role: Role = Role.SERVER
+
+    @property
+    def wording(self) -> Wording:
+        """Title, numerator, denominator and caveat in this role."""
+        return wording(self.definition, self.role)
 
     @property
     def id(self) -> str:
         """The contract's name of the figure."""
         return self.definition.id
+
+    @property
+    def name(self) -> str:
+        """The id, with `-client` where that is one of two roles: one word for links and files."""
+        return self.id if self.role is Role.SERVER or not self.definition.units else f"{self.id}-{self.role}"
 
     def part(self, **wanted: str) -> Part:
         """The sum of the rows whose key fields have these values."""
@@ -110,16 +132,36 @@ class TrustInfo:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures of one scan; `weighted` tells whether the unit `weight` is among them."""
+    """All figures of one scan; `weighted` tells whether the unit `weight` is among them.
+
+    `clients` is the scan that the figures of role client are from, None where nobody looked at clients.
+    """
 
     scan: ScanInfo
     trust: TrustInfo
     figures: tuple[Figure, ...]
     weighted: bool
+    clients: int | None = None
 
-    def figure(self, name: str, unit: Unit) -> Figure | None:
-        """The figure of that id and unit."""
-        return next((f for f in self.figures if f.id == name and f.unit is unit), None)
+    def figure(self, name: str, unit: Unit, role: Role = Role.SERVER) -> Figure | None:
+        """The figure of that id, unit and role."""
+        return next((f for f in self.figures if (f.id, f.unit, f.role) == (name, unit, role)), None)
+
+    @property
+    def serves(self) -> bool:
+        """Whether the census is of servers: False for one that looked at clients only."""
+        asked = any(figure.coverage.attempted for figure in self.figures if figure.role is Role.SERVER)
+        return asked or self.clients is None
+
+    def sections(self) -> tuple[tuple[Figure, ...], ...]:
+        """The figures that differ in their unit only, together: servers first.
+
+        Servers that nobody asked about are left out where clients are what the census is of.
+        """
+        found: dict[tuple[Role, str], list[Figure]] = {}
+        for figure in self.figures:
+            found.setdefault((figure.role, figure.id), []).append(figure)
+        return tuple(tuple(figures) for (role, _), figures in found.items() if role is Role.CLIENT or self.serves)
 
 
 def trust_info(scan: ScanInfo) -> TrustInfo:
@@ -136,9 +178,17 @@ def trust_info(scan: ScanInfo) -> TrustInfo:
 
 
 def build(
-    counts: Counts, scan: ScanInfo, trust: TrustInfo | None = None, rules: Sequence[PolicyRule] = ()
+    counts: Counts,
+    scan: ScanInfo,
+    trust: TrustInfo | None = None,
+    rules: Sequence[PolicyRule] = (),
+    clients: tuple[Counts, int] | None = None,
 ) -> Report:
-    """Compute every figure in every unit that the counts allow; `rules` are the dated policies, for reference."""
+    """Compute every figure in every unit that the counts allow.
+
+    `rules` are the dated policies, for reference. `clients` has the counts of role client, and the scan that they
+    are of.
+    """
     snapshot = trust or trust_info(scan)
     census = _Census(counts)
     figures = [
@@ -147,7 +197,22 @@ def build(
         for unit in definition.units
         if unit is not Unit.WEIGHT or counts.weighted
     ]
-    return Report(scan, snapshot, tuple(figures), counts.weighted)
+    seen = None if clients is None or not clients[0].weighted else clients
+    figures += _client_figures(census, seen, snapshot)
+    return Report(scan, snapshot, tuple(figures), counts.weighted, None if seen is None else seen[1])
+
+
+def _client_figures(servers: "_Census", seen: tuple[Counts, int] | None, snapshot: TrustInfo) -> list[Figure]:
+    """Role client; `client_need` joins both roles and is there even where nobody looked at clients."""
+    clients = None if seen is None else _Census(seen[0])
+    figures = []
+    for definition in DEFINITIONS:
+        for unit in definition.client_units:
+            if definition.source is Source.CLIENT_NEED:
+                figures.append(_client_need(servers.counts, definition, unit))
+            elif clients is not None and (unit is not Unit.OPERATOR or clients.knows(unit)):
+                figures.append(replace(_figure(clients, definition, unit, snapshot, ()), role=Role.CLIENT))
+    return figures
 
 
 # ------------------------------------------------------------------------------------------------- computing
@@ -193,18 +258,22 @@ class _Census:
                 _add(missing, _common(tally.numbers, reasons), amount)
             else:
                 measured.append(amount)
-        if unit in (Unit.DOMAIN, Unit.WEIGHT):
+        if unit is Unit.DOMAIN or (unit is Unit.WEIGHT and self.counts.weigh == Unit.DOMAIN):
             self._add_unrouted(missing, unit)
         not_measured = {reason: missing[reason] for reason in sorted(missing) if missing[reason]}
         total = _total(measured)
         return Coverage(_total([total, *not_measured.values()]), total, MappingProxyType(not_measured))
+
+    def knows(self, unit: Unit) -> bool:
+        """Whether there is any such unit."""
+        return bool(self._tallies(unit, REACH))
 
     def facts(self, family: str) -> Numbered:
         """What the numbers of a family mean."""
         return self.counts.facts.get(family, {})
 
     def _tallies(self, unit: Unit, family: str) -> Sequence[Tally]:
-        return self.counts.tallies.get((Unit.DOMAIN if unit is Unit.WEIGHT else unit, family), ())
+        return self.counts.tallies.get((self.counts.weigh if unit is Unit.WEIGHT else unit, family), ())
 
     def _add_unrouted(self, missing: dict[str, Number], unit: Unit) -> None:
         """Domains without an MX set: their routing is the reason."""
@@ -216,6 +285,9 @@ class _Census:
 
 _TESTED = frozenset({Status.MEASURED.value, Status.FAILED.value})
 _MEASURED = frozenset({Status.MEASURED.value})
+_HEARD = _MEASURED | {HEARD}
+_SEEN = _HEARD | {SIGHTED}
+"""Of these the certificate is known, of `_HEARD` the TLS version too, and only `_MEASURED` answered us."""
 _UNROUTED: Mapping[str | None, str] = MappingProxyType(
     {None: "unresolved", Routing.MX: "no-address", Routing.IMPLICIT_MX: "no-address"}
 )
@@ -228,7 +300,7 @@ def _figure(
         return _routing(census.counts, definition, unit)
     if definition.source is Source.PRIVATE_SPREAD:
         return _ready_made(definition, unit, census.counts.private_spread, None)
-    statuses = _TESTED if definition.source is Source.TESTED else _MEASURED
+    statuses = _statuses(definition)
     coverage = census.coverage(unit, statuses)
     if definition.source is Source.NAMES_PER_ADDRESS:
         return _ready_made(definition, unit, census.counts.names_per_address, coverage)
@@ -245,6 +317,15 @@ def _figure(
     )
 
 
+def _statuses(definition: Definition) -> frozenset[str]:
+    """Whom a figure measures."""
+    if definition.source is Source.TESTED:
+        return _TESTED
+    if CERTIFICATE_KEYS.issuperset(definition.keys):
+        return _SEEN
+    return _HEARD if definition.keys == ("tls_version",) else _MEASURED
+
+
 def _rows_without_top(census: _Census, definition: Definition, unit: Unit) -> tuple[Number, tuple[Row, ...]]:
     rows = _rows(census, definition, unit, None)
     return _total(row.count for row in rows), rows
@@ -256,12 +337,13 @@ def _rows(census: _Census, definition: Definition, unit: Unit, measured: Number 
     names = FAMILIES[family]
     places = [names.index(name) for name in definition.keys]
     key_of = {number: tuple(facts[at] for at in places) for number, facts in census.facts(family).items()}
-    counted = set(key_of)
+    # A fact that is "" does not apply: what a server asks of clients, say, to a certificate that others saw.
+    counted = {number for number, key in key_of.items() if "" not in key}
     if definition.source is Source.TESTED:
         counted = {number for number, facts in census.facts(REACH).items() if facts[0] in _TESTED}
     if measured is None:
         at = names.index("operators")
-        counted = {number for number, facts in census.facts(family).items() if facts[at] == OPERATOR_REST}
+        counted &= {number for number, facts in census.facts(family).items() if facts[at] == OPERATOR_REST}
     mixed = (MIXED,) * len(definition.keys)
     counts: dict[Key, Number] = {}
     touched: dict[Key, Number] = {}
@@ -303,6 +385,21 @@ def _ready_made(definition: Definition, unit: Unit, counts: Mapping[str, int], c
     return Figure(definition, unit, stated, _sorted_rows(definition, found, found, measured))
 
 
+def _client_need(counts: Counts, definition: Definition, unit: Unit) -> Figure:
+    looked = any(seen for _, seen, _ in counts.client_need)
+    found: dict[Key, Number] = {}
+    for (eku, seen, required), count in counts.client_need.items():
+        presented = ("yes" if seen else "no") if looked else "unknown"
+        _add(found, (CARRIES[EkuClass(eku)], presented, _REQUIRED[required]), count)
+    measured = _total(found.values())
+    coverage = Coverage(measured, measured, MappingProxyType({}))
+    rows = _sorted_rows(definition, found, found, measured)
+    return Figure(definition, unit, coverage, rows, role=Role.CLIENT)
+
+
+_REQUIRED = MappingProxyType({None: "unknown", True: "yes", False: "no"})
+
+
 def _sorted_rows(
     definition: Definition, counts: Mapping[Key, Number], touched: Mapping[Key, Number], measured: Number
 ) -> tuple[Row, ...]:
@@ -325,9 +422,9 @@ def _private_share(rows: Iterable[Row], measured: Number) -> PrivateShare:
 
 def _reason(facts: Mapping[str, str]) -> str:
     """Why an endpoint with these facts was not measured."""
-    if facts["status"] == Status.NOT_TESTED:
-        return facts["reason"]
-    return f"{facts['stage']}/{facts['failure']}"
+    if facts["status"] in (SIGHTED, HEARD):
+        return "no-session"
+    return facts["reason"] or f"{facts['stage']}/{facts['failure']}"
 
 
 def _common(profiles: Iterable[int], reasons: Mapping[int, str]) -> str:

@@ -11,6 +11,7 @@ from reports.definitions import (
     QUESTION_CLIENT,
     QUESTION_COVERAGE,
     QUESTION_MOVE,
+    QUESTION_NEED,
     QUESTION_PUBLIC,
     QUESTION_SCALE,
     QUESTION_SOFTWARE,
@@ -21,7 +22,7 @@ from reports.definitions import (
 )
 from reports.figures import Figure, Part, Report
 from reports.text import number, percent, show
-from scanner.records import UNKNOWN_SUNSET, ClientAuth, Dane, EkuClass, Hierarchy
+from scanner.records import UNKNOWN_SUNSET, ClientAuth, Dane, EkuClass, Hierarchy, Role
 
 RUNG_REACHED = "reached"
 RUNG_CARRIES = "carries clientAuth as a server; not seen using it"
@@ -30,36 +31,49 @@ RUNG_POLICY = "by dated policies, an estimate"
 RUNG_ASKED = "asked of a stranger; what others meet is not seen"
 RUNG_PUBLISHED = "published in DNS; whether senders heed it is not seen"
 RUNG_GREETING = "told from the greeting"
+RUNG_PRESENTED = "seen presenting it as a client; not seen needing it"
+RUNG_REQUIRED = "required by a peer"
+
+UNSEEN = "Not seen: outbound pools and partner connectors, which never are an MX."
+UNSEEN_SERVERS = "Not seen: what the same hosts present as clients, outbound pools, partner connectors."
+UNSEEN_ASKED = "Not seen: what partners are asked on connectors of their own."
+UNSEEN_CLIENTS = "Not seen: whoever never came to this listener or log, and what these present to others."
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One question, the rung that the answer stands on, and the answer."""
+    """One question, the rung that the answer stands on, the answer, and what such a census cannot see of it."""
 
     question: str
     rung: str
     sentence: str
+    unseen: str
 
 
 def headlines(report: Report) -> tuple[Headline, ...]:
     """One answer a question; a question without a number says that nothing was measured."""
-    return (
-        Headline(QUESTION_COVERAGE, RUNG_REACHED, _coverage(report)),
-        Headline(QUESTION_SCALE, RUNG_CARRIES, _scale(report)),
-        Headline(QUESTION_PUBLIC, RUNG_ISSUED, _public(report)),
-        Headline(QUESTION_WHICH, RUNG_ISSUED, _which(report)),
-        Headline(QUESTION_WHEN, RUNG_POLICY, _when(report)),
-        Headline(QUESTION_CLIENT, RUNG_ASKED, _client(report)),
-        Headline(QUESTION_MOVE, RUNG_PUBLISHED, _move(report)),
-        Headline(QUESTION_SOFTWARE, RUNG_GREETING, _software(report)),
+    servers = (
+        Headline(QUESTION_COVERAGE, RUNG_REACHED, _coverage(report), UNSEEN),
+        Headline(QUESTION_SCALE, RUNG_CARRIES, _scale(report), UNSEEN_SERVERS),
+        Headline(QUESTION_PUBLIC, RUNG_ISSUED, _public(report), UNSEEN_SERVERS),
+        Headline(QUESTION_WHICH, RUNG_ISSUED, _which(report), UNSEEN_SERVERS),
+        Headline(QUESTION_WHEN, RUNG_POLICY, _when(report), UNSEEN_SERVERS),
+        Headline(QUESTION_CLIENT, RUNG_ASKED, _client(report), UNSEEN_ASKED),
+        Headline(QUESTION_MOVE, RUNG_PUBLISHED, _move(report), UNSEEN_SERVERS),
+        Headline(QUESTION_SOFTWARE, RUNG_GREETING, _software(report), UNSEEN),
     )
+    clients = (
+        Headline(QUESTION_NEED, RUNG_PRESENTED, _presented(report), UNSEEN_CLIENTS),
+        Headline(QUESTION_NEED, RUNG_REQUIRED, _need(report), UNSEEN_CLIENTS),
+    )
+    return (*(servers if report.serves else ()), *(() if report.clients is None else clients))
 
 
 NOTHING = "Nothing was measured."
 
 
-def _measured(report: Report, name: str, unit: Unit) -> Figure | None:
-    figure = report.figure(name, unit)
+def _measured(report: Report, name: str, unit: Unit, role: Role = Role.SERVER) -> Figure | None:
+    figure = report.figure(name, unit, role)
     return figure if figure is not None and figure.coverage.measured else None
 
 
@@ -76,6 +90,9 @@ def _coverage(report: Report) -> str:
     endpoints = report.figure("eku", Unit.ENDPOINT)
     if figure is None or endpoints is None:
         return NOTHING
+    brought = report.figure("eku", Unit.CERTIFICATE)
+    if not endpoints.coverage.attempted and brought is not None and brought.coverage.measured:
+        return f"Nobody was contacted: others saw the {_of(brought)}."
     sentence = (
         f"Certificates were captured for {number(figure.coverage.measured)} of "
         f"{number(figure.coverage.attempted)} domains, from {number(endpoints.coverage.measured)} of "
@@ -89,13 +106,12 @@ def _scale(report: Report) -> str:
     hosts = _measured(report, "eku", Unit.MX_HOST)
     certificates = _measured(report, "eku", Unit.CERTIFICATE)
     domains = _measured(report, "eku", Unit.DOMAIN)
-    if hosts is None or certificates is None:
+    if certificates is None:
         return NOTHING
     dual = EkuClass.SERVER_AND_CLIENT.value
-    sentence = (
-        f"Of {_of(certificates)}, {_part(certificates.part(eku=dual))} carry both serverAuth and clientAuth; so do "
-        f"the certificates of {_part(hosts.part(eku=dual))} of {_of(hosts)}"
-    )
+    sentence = f"Of {_of(certificates)}, {_part(certificates.part(eku=dual))} carry both serverAuth and clientAuth"
+    if hosts is not None:
+        sentence += f"; so do the certificates of {_part(hosts.part(eku=dual))} of {_of(hosts)}"
     if domains is not None:
         sentence += f", which is all that {_part(domains.part(eku=dual))} of {_of(domains)} have"
     return f"{sentence}."
@@ -182,6 +198,39 @@ def _move(report: Report) -> str:
 _PUBLIC = (Hierarchy.PUBLIC_CHROME, Hierarchy.PUBLIC_NOT_CHROME, Hierarchy.PUBLIC_PURPOSE_UNKNOWN)
 
 _ASKING = (ClientAuth.REQUESTED, ClientAuth.REQUIRED, ClientAuth.REQUESTED_UNKNOWN)
+
+
+def _presented(report: Report) -> str:
+    figure = _measured(report, "eku", Unit.CERTIFICATE, Role.CLIENT)
+    times = report.figure("eku", Unit.WEIGHT, Role.CLIENT)
+    if figure is None or times is None:
+        return NOTHING
+    both, server, client = (
+        _part(figure.part(eku=kind.value))
+        for kind in (EkuClass.SERVER_AND_CLIENT, EkuClass.SERVER_ONLY, EkuClass.CLIENT_ONLY)
+    )
+    coverage = times.coverage
+    return (
+        f"Of {number(figure.coverage.measured)} end entity certificates presented by clients, {both} carry both "
+        f"serverAuth and clientAuth, {server} serverAuth only and {client} clientAuth only; a certificate was "
+        f"presented {number(coverage.measured)} times of {number(coverage.attempted)}."
+    )
+
+
+def _need(report: Report) -> str:
+    figure = report.figure("client_need", Unit.CERTIFICATE, Role.CLIENT)
+    if figure is None or not figure.coverage.measured:
+        return NOTHING
+    carry, presented, required = (
+        number(figure.part(**{"carries": "yes"} | more).count)
+        for more in ({}, {"presented": "yes"}, {"required": "yes"})
+    )
+    unknown = number(figure.part(carries="yes", presented="yes", required="unknown").count)
+    return (
+        f"Of {number(figure.coverage.measured)} end entity certificates of servers and clients, {carry} carry "
+        f"clientAuth; of those {presented} were seen presented as a client, and {required} of them to a peer that "
+        f"required one (not known of {unknown})."
+    )
 
 
 def _software(report: Report) -> str:

@@ -10,9 +10,11 @@ from functools import cache
 from typing import Any
 
 from reports import charts
-from reports.definitions import DEFINITIONS, MIXED, UNIT_TITLES, Definition
+from reports.definitions import MIXED, QUESTION_NEED, UNIT_TITLES, Definition
 from reports.figures import Figure, Key, Report, Row
+from reports.roles import Wording
 from reports.text import html_text, number, percent, rule_line, show
+from scanner.records import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,21 @@ class Section:
     notes: tuple[str, ...]
 
     @property
+    def name(self) -> str:
+        """What links to it say."""
+        return self.figures[0].name
+
+    @property
+    def words(self) -> Wording:
+        """Title, numerator, denominator and caveat."""
+        return self.figures[0].wording
+
+    @property
+    def question(self) -> str:
+        """The question that it helps to answer."""
+        return question_of(self.figures[0])
+
+    @property
     def units(self) -> list[str]:
         """What the columns of the table count."""
         return [UNIT_TITLES[figure.unit] for figure in self.figures]
@@ -47,29 +64,29 @@ class Section:
 
 
 def sections(report: Report) -> list[Section]:
-    """Every figure of the report in the order of the definitions. Raises `NoCharts`."""
-    drawn = {figure.id: figure for figure in charts.drawn(report)}
-    found = []
-    for definition in DEFINITIONS:
-        figures = [figure for figure in report.figures if figure.definition is definition]
-        if figures:
-            found.append(section(definition, figures, drawn.get(definition.id)))
-    return found
+    """Every figure of the report, servers first, in the order of the definitions. Raises `NoCharts`."""
+    drawn = {figure.name: figure for figure in charts.drawn(report)}
+    return [section(figures, drawn.get(figures[0].name)) for figures in report.sections()]
 
 
-def section(definition: Definition, figures: Sequence[Figure], drawn: Figure | None) -> Section:
+def section(figures: Sequence[Figure], drawn: Figure | None) -> Section:
     """One figure; `drawn` is the unit of it that has a chart."""
-    return Section(definition, figures, chart(drawn) if drawn else "", tuple(_notes(figures)))
+    return Section(figures[0].definition, figures, chart(drawn) if drawn else "", tuple(_notes(figures)))
 
 
 def chart(figure: Figure) -> str:
     """The SVG with a title and a description, so that it can be read without being seen."""
     rows = sorted(figure.rows, key=lambda row: -row.count)[: charts.MOST_BARS]
     said = "; ".join(f"{', '.join(row.key)}: {cell(row)}" for row in rows)
-    title = f"{figure.definition.title}, {UNIT_TITLES[figure.unit]}"
+    title = f"{figure.wording.title}, {UNIT_TITLES[figure.unit]}"
     label = f"<title>{html_text(title)}</title><desc>{html_text(said, 1000)}</desc>"
     start, _, rest = charts.svg(figure).partition(">")
     return f'{start} role="img">{label}{rest}'
+
+
+def question_of(figure: Figure) -> str:
+    """The working group's question; of clients there is one only."""
+    return QUESTION_NEED if figure.role is Role.CLIENT else figure.definition.question
 
 
 def cell(row: Row | None) -> str:

@@ -16,9 +16,9 @@ from reports.as_json import time_text
 from reports.definitions import MIXED, UNIT_TITLES, Unit
 from reports.figures import Figure, Report, Row
 from reports.headlines import headlines
-from reports.layout import cell, environment, section
+from reports.layout import cell, environment, question_of, section
 from reports.text import number, percent, show
-from scanner.records import ScanInfo
+from scanner.records import Role, ScanInfo
 from storage.standing import Standing
 
 TEXTS = ("html", "json", "csv", "md")
@@ -60,10 +60,8 @@ def index(scans: Sequence[ScanInfo], links: Links) -> str:
 def scan(info: ScanInfo, report: Report, standing: Standing, links: Links) -> str:
     """One scan: what it answers, where it stands, what can be seen of it."""
     figures: dict[str, list[Figure]] = {}
-    for figure in report.figures:
-        figures.setdefault(figure.definition.question, [])
-        if all(other.id != figure.id for other in figures[figure.definition.question]):
-            figures[figure.definition.question].append(figure)
+    for first, *_ in report.sections():
+        figures.setdefault(question_of(first), []).append(first)
     return _page(
         "scan.html.j2",
         links,
@@ -99,7 +97,7 @@ def figure(
     report: Report, name: str, unit: Unit | None, chart: Callable[[Figure], str], links: Links
 ) -> str | None:
     """One figure, its chart in one unit, by default that of MX hosts; None for a figure that is not there."""
-    figures = [found for found in report.figures if found.id == name]
+    figures = [found for found in report.figures if found.name == name]
     shown = in_unit(report, name, unit)
     if shown is None:
         return None
@@ -107,19 +105,21 @@ def figure(
         "figure_page.html.j2",
         links,
         scan=report.scan,
-        section=section(shown.definition, figures, None),
+        section=section(figures, None),
         shown=shown,
         chart=chart(shown) if shown.rows else "",
         images=IMAGES,
-        to_class=lambda field, value: links.of_class(report.scan.scan, field, value),
+        to_class=(lambda field, value: links.of_class(report.scan.scan, field, value))
+        if shown.role is Role.SERVER
+        else None,
     )
 
 
 def in_unit(report: Report, name: str, unit: Unit | None) -> Figure | None:
     """A figure in that unit, by default in MX hosts, else in its first; None where it is not counted so."""
+    found = [figure for figure in report.figures if figure.name == name]
     if unit is not None:
-        return report.figure(name, unit)
-    found = [figure for figure in report.figures if figure.id == name]
+        return next((figure for figure in found if figure.unit is unit), None)
     return next((figure for figure in found if figure.unit is Unit.MX_HOST), found[0] if found else None)
 
 
@@ -138,7 +138,7 @@ def classes(report: Report, field: str, value: str, links: Links) -> str | None:
     """One class of a key field, None where nothing is in it."""
     if field not in DRILLED:
         return None
-    alone = [found for found in report.figures if found.definition.keys == (field,)]
+    alone = [found for found in _servers(report) if found.definition.keys == (field,)]
     totals = [(UNIT_TITLES[found.unit], row) for found in alone for row in found.rows if row.key == (value,)]
     crossings = [made for name in _crossed(report, field) if (made := _crossing(report, name, field, value))]
     if not totals and not crossings:
@@ -156,15 +156,20 @@ def classes(report: Report, field: str, value: str, links: Links) -> str | None:
     )
 
 
+def _servers(report: Report) -> list[Figure]:
+    """Classes are of what servers present."""
+    return [figure for figure in report.figures if figure.role is Role.SERVER]
+
+
 def _crossed(report: Report, field: str) -> list[str]:
     """Figures with two key fields, one of them this."""
     return list(
-        dict.fromkeys(f.id for f in report.figures if len(f.definition.keys) == 2 and field in f.definition.keys)
+        dict.fromkeys(f.id for f in _servers(report) if len(f.definition.keys) == 2 and field in f.definition.keys)
     )
 
 
 def _crossing(report: Report, name: str, field: str, value: str) -> Crossing | None:
-    figures = [found for found in report.figures if found.id == name]
+    figures = [found for found in _servers(report) if found.id == name]
     keys = figures[0].definition.keys
     at = keys.index(field)
     columns: list[dict[str, Row]] = [

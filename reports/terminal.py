@@ -4,12 +4,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reports.definitions import UNIT_TITLES, Unit
+from reports.definitions import PRESENTED, UNIT_TITLES, Unit
 from reports.figures import Figure, Report, Row
 from reports.headlines import headlines
 from reports.text import number, percent, show
+from scanner.records import Role
 
 SUMMARY = ("eku", "hierarchy", "client_auth")
+CLIENT_SUMMARY = ("eku", "hierarchy")
 UNITS = (Unit.CERTIFICATE, Unit.MX_HOST, Unit.DOMAIN)
 MOST_ROWS = 12
 
@@ -21,11 +23,16 @@ def print_summary(report: Report, console: Console) -> None:
         figures = [found for unit in UNITS if (found := report.figure(name, unit)) is not None]
         if any(figure.coverage.measured for figure in figures):
             console.print(_table(figures))
+    if report.clients is not None:
+        for name in CLIENT_SUMMARY:
+            seen = [f for unit in PRESENTED if (f := report.figure(name, unit, Role.CLIENT)) is not None]
+            console.print(_table(seen))
     share = _private(report)
     if share is not None:
         console.print(share)
     for headline in headlines(report):
-        console.print(Text.assemble((headline.question, "bold"), " ", show(headline.sentence, 1000)))
+        said = f"{show(headline.sentence, 1000)} ({headline.rung})"
+        console.print(Text.assemble((headline.question, "bold"), " ", said, " ", (headline.unseen, "dim")))
 
 
 def _coverage(report: Report) -> Table:
@@ -45,7 +52,7 @@ def _coverage(report: Report) -> Table:
 
 def _table(figures: list[Figure]) -> Table:
     definition = figures[0].definition
-    table = Table(title=definition.title, title_justify="left", expand=False)
+    table = Table(title=figures[0].wording.title, title_justify="left", expand=False)
     table.add_column(", ".join(definition.keys), overflow="fold")
     for figure in figures:
         table.add_column(UNIT_TITLES[figure.unit], justify="right", overflow="fold")

@@ -350,6 +350,33 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A certificate that was presented in a role, though no scan contacted whoever presented it.
+
+    `number` tells the sightings of one census apart, in the order of arrival; one in role CA was brought as an
+    issuer and is in no figure. `certificate_list` has lower-case hex SHA-256 digests, the end entity certificate's
+    first; empty for a session in which a peer presented none. `count` is how often (sessions, messages);
+    `operator` and `day` are the input's words. `required` says whether the peer to which it was presented insisted
+    on one, None where nobody said. The rest are the facts of a session with `listen`, None elsewhere: `prefix` is a
+    /24 or /48, never an address.
+    """
+
+    number: int
+    role: Role
+    certificate_list: tuple[str, ...]
+    count: int = 1
+    operator: str | None = None
+    day: date | None = None
+    required: bool | None = None
+    seen_at: datetime | None = None
+    prefix: str | None = None
+    ehlo_name: str | None = None
+    tls_version: str | None = None
+    cipher_suite: str | None = None
+    ended: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """Facts read from one certificate's DER.
 

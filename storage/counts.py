@@ -6,7 +6,9 @@
     routing_amounts          domains by routing
     names_per_address        addresses by what their names present
     private_spread           private issuers by number of operators
+    sighting_weights, client_need: in `storage.profiles` and `storage.sightings`
 
+Each role is counted by itself: servers by endpoints and sightings, clients by sightings.
 Both kinds of units become tallies: which set of combinations of a family of facts -> how many units. That is a
 short list even for a million domains, and every figure is a projection of one that `reports.figures` makes without
 SQL. Domains with the same MX records are counted once a set, never one by one. `storage.profiles` prepares the
@@ -24,7 +26,8 @@ from sqlalchemy import Connection, and_, case, distinct, func, literal, or_, sel
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import Dane, Hierarchy, Status
+from scanner.records import Dane, Hierarchy, Role, Status
+from storage import sightings
 from storage.profiles import (
     DOMAINS,
     FACTS,
@@ -35,6 +38,7 @@ from storage.profiles import (
     STANDING,
     UNITS,
     Profile,
+    sighting_weights,
     tables,
 )
 from storage.schema import certificate, classification, domain, mx_set_host
@@ -64,7 +68,12 @@ Facts = tuple[str, ...]
 Numbered = Mapping[int, Facts]
 """The number of a combination -> its facts, in the order of the family."""
 
-SPREADS = ((1, "1"), (9, "2-9"), (99, "10-99"))
+SIGHTING = "sighting"
+"""The unit that weighs what was counted elsewhere: sessions, messages."""
+
+_COUNTED = (Status.MEASURED.value, sightings.SIGHTED, sightings.HEARD)
+
+SPREADS = ((0, "unknown"), (1, "1"), (9, "2-9"), (99, "10-99"))
 SPREAD_MORE = "100 or more"
 ONE_NAME, SAME_CERTIFICATE, DIFFERENT_CERTIFICATES = "one-name", "same-certificate", "different-certificates"
 
@@ -91,11 +100,12 @@ class Counts:
     """All that the figures of one scan are computed from.
 
     `facts` has, for each family of `FAMILIES`, the facts behind its numbers. `tallies` has, for
-    each of `certificate, endpoint, address, mx_host, operator, domain` and each family, the units by the set of
-    their numbers; units without any are missing. `domain` has the domains with an MX set only; all of them are in
-    `routing`, which counts by (routing or None while unresolved, has an MX set). `weighted` says whether any
-    domain came with a weight. `names_per_address` and `private_spread` count measured addresses and private
-    issuers.
+    each of `certificate, endpoint, address, mx_host, operator, domain, sighting` and each family, the units by the
+    set of their numbers; units without any are missing. `domain` has the domains with an MX set only; all of them
+    are in `routing`, which counts by (routing or None while unresolved, has an MX set). `weighted` says whether
+    anything has a weight: domains, or else sightings (`weigh`). `names_per_address` and `private_spread` count
+    measured addresses and private issuers. `client_need` counts the certificates of both roles by
+    (EKU class, seen as a client, required).
     """
 
     facts: Mapping[str, Numbered]
@@ -104,15 +114,21 @@ class Counts:
     weighted: bool
     names_per_address: Mapping[str, int]
     private_spread: Mapping[str, int]
+    weigh: str
+    client_need: Mapping[tuple[str, bool, bool | None], int]
 
 
-def read(connection: Connection, scan_id: int) -> Counts:
-    """Count the scan; everything is empty for a scan that does not exist."""
-    weighted = connection.execute(any_weight(scan_id)).first() is not None
-    with tables(connection, scan_id) as profiles:
+def read(connection: Connection, scan_id: int, role: Role = Role.SERVER, *, clients: int | None = None) -> Counts:
+    """Count the scan in one role; everything is empty for a scan that does not exist.
+
+    `clients` is the scan that has the client side of `client_need`, by default this one.
+    """
+    weigh = _first(connection, any_weight(scan_id)) if role is Role.SERVER else False
+    sighted = _first(connection, sightings.any_of(scan_id, role))
+    with tables(connection, scan_id, role) as profiles:
         families = _Families(profiles)
         tallies: dict[tuple[str, str], tuple[Tally, ...]] = {}
-        for unit in (*UNITS, "endpoint", "domain"):
+        for unit in (*UNITS, "endpoint", "domain", SIGHTING):
             found = _sets(connection, scan_id, unit)
             tallies |= {(unit, family): families.tallies(family, found) for family in FAMILIES}
         tallies |= _by_standing(connection, scan_id, families)
@@ -124,10 +140,26 @@ def read(connection: Connection, scan_id: int) -> Counts:
             facts=families.facts,
             tallies=MappingProxyType(tallies),
             routing=MappingProxyType(routing),
-            weighted=weighted,
+            weighted=weigh or sighted,
+            weigh="domain" if weigh or not sighted else SIGHTING,
             names_per_address=_pairs(connection, names_per_address()),
             private_spread=_pairs(connection, private_spread(scan_id)),
+            client_need=_client_need(connection, scan_id if clients is None else clients, role),
         )
+
+
+def _first(connection: Connection, statement: Select[*tuple[Any, ...]]) -> bool:
+    return connection.execute(statement).first() is not None
+
+
+def _client_need(connection: Connection, clients: int, role: Role) -> Mapping[tuple[str, bool, bool | None], int]:
+    """Counted with the servers, whose certificates are in the temporary tables then."""
+    if role is not Role.SERVER:
+        return MappingProxyType({})
+    found = connection.execute(sightings.client_need(presented_by_servers(), clients))
+    return MappingProxyType(
+        {(eku, bool(seen), None if said is None else bool(said)): count for eku, seen, said, count in found}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +181,7 @@ class _Families:
             found: dict[tuple[str, ...], int] = {}
             own = {NO_ADDRESS: NO_ADDRESS, NOT_ENROLLED: NOT_ENROLLED} if family == REACH else {}
             for number, profile in profiles.items():
-                if family == REACH or profile[0] == Status.MEASURED:
+                if family == REACH or profile[0] in _COUNTED:
                     key = tuple([profile[at] for at in places])
                     own[number] = found.setdefault(key, len(found) + 1)
             self.facts[family] = {number: key for key, number in found.items()}
@@ -228,6 +260,8 @@ def _sets(connection: Connection, scan_id: int, unit: str) -> _Sets:
     """Every unit of a kind by its profiles."""
     if unit == "endpoint":
         return _Sets(_alike(connection, endpoints_alike()), ())
+    if unit == SIGHTING:
+        return _Sets(_alike(connection, sighting_weights()), ())
     if unit == "domain":
         alike, differing = domains_alike(), domains_differing(scan_id)
     else:
@@ -348,6 +382,11 @@ def any_weight(scan_id: int) -> Select[*tuple[Any, ...]]:
     return select(literal(1)).where(domain.c.scan_id == scan_id, domain.c.weight.is_not(None)).limit(1)
 
 
+def presented_by_servers() -> Select[*tuple[Any, ...]]:
+    """The distinct certificates that servers present."""
+    return select(MEMBER.c.certificate).where(MEMBER.c.certificate.is_not(None)).distinct()
+
+
 def names_per_address() -> Select[*tuple[Any, ...]]:
     """Measured addresses: one name, or several with the same certificate, or with different ones."""
     per_address = (
@@ -355,7 +394,7 @@ def names_per_address() -> Select[*tuple[Any, ...]]:
             func.count(distinct(MEMBER.c.mx_host)).label("names"),
             func.count(distinct(MEMBER.c.certificate)).label("certificates"),
         )
-        .where(MEMBER.c.certificate.is_not(None))
+        .where(MEMBER.c.certificate.is_not(None), MEMBER.c.address.is_not(None))
         .group_by(MEMBER.c.address)
         .subquery()
     )

@@ -8,6 +8,7 @@
     report_member    endpoint -> its units and its number; a row too for each MX host without endpoints
     report_UNIT      unit -> the lowest and the highest number of its members: equal where all are alike
 
+Sightings (`storage.sightings`) are rows of `report_endpoint` that have no MX host and no address, but a weight.
 Small numbers are grouped in little time; `storage.counts` does that.
 """
 
@@ -30,7 +31,6 @@ from sqlalchemy import (
     and_,
     case,
     cast,
-    extract,
     func,
     insert,
     literal,
@@ -42,7 +42,9 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import NOT_AFFECTED, Dane, Hierarchy, Reason, Status
+from scanner.records import NOT_AFFECTED, Dane, Hierarchy, Reason, Role, Status
+from storage import sightings
+from storage.facts import SEPARATOR, certificate_columns, joined
 from storage.schema import (
     certificate,
     classification,
@@ -56,7 +58,8 @@ from storage.schema import (
     scan,
     tlsa,
 )
-from storage.types import Name, UtcTime
+from storage.sightings import HEARD, SIGHTED, UNMEASURED
+from storage.types import Name
 
 FACTS = (
     "status",
@@ -91,8 +94,6 @@ NOT_ENROLLED = -1
 
 SIGNED, UNSIGNED = "signed", "unsigned"
 """Whether a domain's answer to MX is authenticated."""
-
-_SEPARATOR = "\x1f"
 
 UNCLASSIFIED = "unclassified"
 """Hierarchy, programs, CA owner, exposure and cohort of a certificate that no classification pass has seen."""
@@ -144,6 +145,7 @@ ENDPOINT = _table(
     Column("operator", Name),
     Column("certificate", Name),
     Column("facts", Name),
+    Column("weight", Float),
 )
 PROFILE = _table("report_profile", Column("facts", Name, primary_key=True), Column("profile", Integer))
 MEMBER = _table(
@@ -176,22 +178,32 @@ DOMAINS = _table(
 
 
 @contextmanager
-def tables(connection: Connection, scan_id: int) -> Iterator[Mapping[int, Profile]]:
-    """The temporary tables, filled from one scan, for as long as the block lasts; gives the profiles."""
+def tables(connection: Connection, scan_id: int, role: Role = Role.SERVER) -> Iterator[Mapping[int, Profile]]:
+    """The temporary tables, filled from one scan, for as long as the block lasts; gives the profiles.
+
+    Role client has sightings only, role server has endpoints and sightings.
+    """
     _temporary.drop_all(connection)
     _temporary.create_all(connection)
     try:
-        _fill(connection, SET, set_sizes(scan_id))
-        _fill(connection, STANDING, standing_sizes(scan_id))
+        served = role is Role.SERVER
+        if served:
+            _fill(connection, SET, set_sizes(scan_id))
+            _fill(connection, STANDING, standing_sizes(scan_id))
         largest = connection.execute(operator_sizes(scan_id)).all()
+        if not largest:  # nobody's domains were asked about: as they are seen most
+            largest = connection.execute(sightings.operator_sizes(scan_id, role, OPERATOR_BANDS[-1][0])).all()
         _insert(connection, BAND, ({"operator": row[0], "band": rank} for rank, row in enumerate(largest, 1)))
         began = connection.execute(select(scan.c.started_at).where(scan.c.id == scan_id)).scalar()
-        _fill(connection, ENDPOINT, endpoint_facts(scan_id, began))
+        if served:
+            _fill(connection, ENDPOINT, endpoint_facts(scan_id, began))
+        _fill(connection, ENDPOINT, sightings.facts(scan_id, role, BAND, began))
         profiles = _number(connection)
-        _fill(connection, MEMBER, members(scan_id))
+        _fill(connection, MEMBER, members(scan_id) if served else sighted_members())
         for name, table in UNITS.items():
             _fill(connection, table, unit_ends(name))
-        _fill(connection, DOMAINS, domain_ends(scan_id))
+        if served:
+            _fill(connection, DOMAINS, domain_ends(scan_id))
         yield profiles
     finally:
         _temporary.drop_all(connection)
@@ -213,9 +225,9 @@ def _number(connection: Connection) -> Mapping[int, Profile]:
     """Number the different texts from 1, and read them: texts that say the same get one number."""
     found: dict[Profile, int] = {}
     rows: list[dict[str, object]] = []
-    for (joined,) in connection.execute(select(ENDPOINT.c.facts).distinct().order_by(ENDPOINT.c.facts)):
-        profile = _profile(_Columns(*str(joined).split(_SEPARATOR)))
-        rows.append({"facts": joined, "profile": found.setdefault(profile, len(found) + 1)})
+    for (facts,) in connection.execute(select(ENDPOINT.c.facts).distinct().order_by(ENDPOINT.c.facts)):
+        profile = _profile(_Columns(*str(facts).split(SEPARATOR)))
+        rows.append({"facts": facts, "profile": found.setdefault(profile, len(found) + 1)})
     _insert(connection, PROFILE, rows)
     return MappingProxyType({number: profile for profile, number in found.items()})
 
@@ -249,16 +261,17 @@ class _Columns(NamedTuple):
 def _profile(read: _Columns) -> Profile:
     """What the columns of an endpoint say, only as far as it is true of its status."""
     rank = _range(read.band, OPERATOR_BANDS, OPERATOR_REST, OPERATOR_REST)
-    if read.status == Status.MEASURED:
+    if read.status in (Status.MEASURED, SIGHTED, HEARD):
         known = read.hierarchy or UNCLASSIFIED
+        # Of a sighting nothing is known of what it would say to us, and of few with which TLS version it was made.
+        ours = read.status == Status.MEASURED
+        session = (read.stage, read.failure or "none", read.client_auth)
+        met = (read.tls_version or "unknown", read.software or "unknown")
         return (
             read.status,
             "",
-            read.stage,
-            read.failure or "none",
-            read.client_auth,
-            read.tls_version or "unknown",
-            read.software or "unknown",
+            *(session if ours else ("", "", "")),
+            *(met if ours else (read.tls_version, "")),
             read.eku or UNCLASSIFIED,
             known,
             (read.programs or "none") if read.hierarchy else UNCLASSIFIED,
@@ -270,13 +283,12 @@ def _profile(read: _Columns) -> Profile:
             read.issued_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
             read.expires_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
             rank,
-            read.dane or (UNCLASSIFIED if read.tlsa_host else Dane.INSECURE.value),
+            (read.dane or (UNCLASSIFIED if read.tlsa_host else Dane.INSECURE.value)) if ours else "",
         )
-    said = (
-        ("", read.stage, read.failure or "none")
-        if read.status
-        else (read.reason or Reason.INTERRUPTED.value, "", "")
-    )
+    if not read.status or read.status == UNMEASURED:
+        said = (read.reason or Reason.INTERRUPTED.value, "", "")
+    else:
+        said = ("", read.stage, read.failure or "none")
     return (read.status or Status.NOT_TESTED.value, *said, *[""] * (len(FACTS) - len(said) - 3), rank, "")
 
 
@@ -342,11 +354,6 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
     An endpoint with an observation was tested, whatever became of a further attempt. A certificate is valid or not
     when the scan `began`, so that all its endpoints agree.
     """
-    at = literal(began, UtcTime)
-    valid = case((and_(certificate.c.not_before <= at, certificate.c.not_after >= at), "1"), else_="")
-    length = extract("epoch", certificate.c.not_after) - extract("epoch", certificate.c.not_before)
-    # Both ends belong to the validity period (RFC 5280 section 4.1.2.5), and a day begun counts (TLS BR 1.6.1).
-    days = cast(length, BigInteger) // 86_400 + 1
     columns: tuple[ColumnElement[Any], ...] = (
         observation.c.status,
         endpoint.c.reason,
@@ -354,32 +361,20 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
         observation.c.failure,
         observation.c.client_auth,
         observation.c.tls_version,
-        func.replace(observation.c.software, _SEPARATOR, ""),
-        func.coalesce(classification.c.eku_class, certificate.c.eku_class),
-        classification.c.hierarchy,
-        classification.c.programs,
-        func.replace(classification.c.ca_owner, _SEPARATOR, ""),
-        certificate.c.key_type,
-        cast(certificate.c.key_bits, String),
-        cast(days, String),
-        valid,
-        classification.c.exposure,
-        classification.c.issued_since,
-        classification.c.expires_since,
+        func.replace(observation.c.software, SEPARATOR, ""),
+        *certificate_columns(began),
         cast(BAND.c.band, String),
         case((tlsa.c.mx_host.is_not(None), "1")),
         func.coalesce(dane_verdict.c.dane, tlsa.c.standing),
     )
-    joined: ColumnElement[str] = func.coalesce(columns[0], "")
-    for column in columns[1:]:
-        joined = joined + literal(_SEPARATOR) + func.coalesce(column, "")
     return (
         select(
             endpoint.c.mx_host,
             endpoint.c.address,
             func.coalesce(mx_host.c.operator, endpoint.c.mx_host),
             case((observation.c.status == Status.MEASURED, observation.c.certificate)),
-            joined,
+            joined(columns),
+            null(),
         )
         .select_from(endpoint)
         .outerjoin(
@@ -415,9 +410,7 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
 
 def members(scan_id: int) -> Select[*tuple[Any, ...]]:
     """Every endpoint with its units and number; MX hosts without endpoints with the number that says why."""
-    numbered = select(
-        ENDPOINT.c.mx_host, ENDPOINT.c.address, ENDPOINT.c.operator, ENDPOINT.c.certificate, PROFILE.c.profile
-    ).join(PROFILE, PROFILE.c.facts == ENDPOINT.c.facts)
+    numbered = sighted_members()  # the same columns, of endpoints too
     # SELECT 1, not SELECT *, for which SQLite overlooks the index and reads all endpoints of the scan each time.
     one = select(literal(1))
     address = one.where(mx_address.c.scan_id == scan_id, mx_address.c.mx_host == mx_host.c.mx_host).exists()
@@ -427,6 +420,25 @@ def members(scan_id: int) -> Select[*tuple[Any, ...]]:
     ).where(mx_host.c.scan_id == scan_id, ~enrolled)
     both = union_all(numbered, bare).subquery()
     return select(both).order_by(both.c.mx_host)  # for the index, and the endpoints of a host beside one another
+
+
+def sighted_members() -> Select[*tuple[Any, ...]]:
+    """Every row of sightings with its units and number; no MX host is behind them."""
+    return select(
+        ENDPOINT.c.mx_host, ENDPOINT.c.address, ENDPOINT.c.operator, ENDPOINT.c.certificate, PROFILE.c.profile
+    ).join(PROFILE, PROFILE.c.facts == ENDPOINT.c.facts)
+
+
+def sighting_weights() -> Select[*tuple[Any, ...]]:
+    """Profile -> rows of sightings, the sum of their counts."""
+    profile = PROFILE.c.profile
+    return (
+        select(profile, func.count(), func.sum(ENDPOINT.c.weight))
+        .select_from(ENDPOINT)
+        .join(PROFILE, PROFILE.c.facts == ENDPOINT.c.facts)
+        .where(ENDPOINT.c.mx_host.is_(None))
+        .group_by(profile)
+    )
 
 
 def unit_ends(name: str) -> Select[*tuple[Any, ...]]:

@@ -1,10 +1,11 @@
 """Deletes what an opted-out name or network left, from every table.
 
 What goes: domains that match; MX hosts and addresses that match, with their endpoints and observations in every
-scan, and their trials in every experiment; then whatever nothing refers to any more: sets of MX records, the hosts
-that only those named, certificate lists, CA name sets, certificates with their classifications. Facts that others
-share stay: a certificate that another host presented too is that host's. On SQLite what was deleted is overwritten,
-in the file's log once the last connection is closed.
+scan, and their trials in every experiment; sightings whose EHLO name, operator, prefix or certificate's dNSName
+matches; then whatever nothing refers to any more: sets of MX records, the hosts that only those named, certificate
+lists, CA name sets, certificates with their classifications. Facts that others share stay: a certificate that
+another host presented too is that host's. On SQLite what was deleted is overwritten, in the file's log once the
+last connection is closed.
 
 Exports, reports and backups that somebody made are out of reach.
 """
@@ -14,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, not_, or_, select, union_all
 
 from storage import dialects
 from storage.database import Database
@@ -32,6 +33,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan_certificate,
+    sighting,
     tlsa,
     trial,
 )
@@ -59,8 +61,11 @@ def purge(
             purging.domains(domain)
         if host is not None:
             purging.hosts(host)
+        for name in {domain, host} - {None}:
+            purging.sightings_of_name(str(name))
         if parsed is not None:
             purging.network(parsed)
+            purging.sightings_of_network(parsed)
         purging.orphans()
         return dict(purging.deleted)
 
@@ -74,6 +79,7 @@ class _Purge:
         self._connection = connection
         self._lists: set[str] = set()
         self._ca_names: set[str] = set()
+        self._certificates: set[str] = set()
         self.deleted: Counter[str] = Counter()
 
     def domains(self, pattern: str) -> None:
@@ -106,10 +112,32 @@ class _Purge:
             for table in (mx_address, trial):
                 self._delete(table, table.c.address.in_(some))
 
+    def sightings_of_name(self, pattern: str) -> None:
+        """A peer is known by its EHLO name, by its operator, and by the names in its certificate."""
+        said = (
+            func.lower(sighting.c.ehlo_name),
+            func.lower(sighting.c.operator),
+        )  # as its peer or its log wrote it
+        self._sightings(or_(*(_matches(column, pattern) for column in said)))
+        named = select(certificate.c.sha256, certificate.c.dns_names).where(
+            certificate.c.sha256.in_(select(sighting.c.sha256).distinct())
+        )
+        rows = self._connection.execute(named.execution_options(yield_per=1000))
+        found = [sha256 for sha256, names in rows if any(_is_match(name, pattern) for name in names)]
+        for some in _batches(found):
+            self._sightings(sighting.c.sha256.in_(some))
+
+    def sightings_of_network(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+        """Only the prefix of a peer is kept, so whatever may have come from the network goes."""
+        query = select(sighting.c.prefix).where(sighting.c.prefix.is_not(None)).distinct()
+        prefixes = [ipaddress.ip_network(prefix) for prefix in self._connection.execute(query).scalars()]
+        for some in _batches(str(p) for p in prefixes if p.version == network.version and p.overlaps(network)):
+            self._sightings(sighting.c.prefix.in_(some))
+
     def orphans(self) -> None:
         """Facts of the sessions deleted that no session refers to any more."""
-        certificates = self._orphaned_lists()
-        names = self._unused(self._ca_names, observation.c.ca_names_sha256)
+        certificates = self._orphaned_lists() | self._certificates
+        names = _unused(self._connection, self._ca_names, observation.c.ca_names_sha256)
         for some in _batches(names):
             self._delete(ca_name_set, ca_name_set.c.ca_names_sha256.in_(some))
         presented = self._still_presented(certificates)
@@ -138,6 +166,14 @@ class _Purge:
         self._delete(observation, observations)
         self._delete(endpoint, endpoints)
 
+    def _sightings(self, condition: Condition) -> None:
+        """Delete sightings, and remember what they referred to."""
+        referred = select(sighting.c.sha256, sighting.c.list_sha256).where(condition).distinct()
+        for sha256, list_sha256 in self._connection.execute(referred):
+            self._certificates.update({sha256} - {None})
+            self._lists.update({list_sha256} - {None})
+        self._delete(sighting, condition)
+
     def _unnamed_hosts(self) -> None:
         """Delete MX hosts that no set of MX records names any more."""
         unnamed = select(mx_host.c.scan_id, mx_host.c.mx_host).where(
@@ -163,47 +199,64 @@ class _Purge:
             for listed in self._connection.execute(query).scalars():
                 certificates.update(listed)
         for some in _batches(self._lists):
-            gone = exists().where(
-                observation.c.scan_id == list_classification.c.scan_id,
-                observation.c.list_sha256 == list_classification.c.list_sha256,
+            used = or_(
+                *(
+                    exists().where(
+                        table.c.scan_id == list_classification.c.scan_id,
+                        table.c.list_sha256 == list_classification.c.list_sha256,
+                    )
+                    for table in (observation, sighting)
+                )
             )
-            self._delete(list_classification, and_(list_classification.c.list_sha256.in_(some), not_(gone)))
+            self._delete(list_classification, and_(list_classification.c.list_sha256.in_(some), not_(used)))
             unseen = exists().where(
                 observation.c.scan_id == dane_verdict.c.scan_id,
                 observation.c.mx_host == dane_verdict.c.mx_host,
                 observation.c.list_sha256 == dane_verdict.c.list_sha256,
             )
             self._delete(dane_verdict, and_(dane_verdict.c.list_sha256.in_(some), not_(unseen)))
-        for some in _batches(self._unused(self._lists, observation.c.list_sha256)):
+        unused = _unused(self._connection, self._lists, observation.c.list_sha256)
+        for some in _batches(_unused(self._connection, unused, sighting.c.list_sha256)):
             self._delete(certificate_list, certificate_list.c.list_sha256.in_(some))
         return certificates
 
-    def _unused(self, digests: set[str], column: ColumnElement[str | None]) -> set[str]:
-        """Digests that no observation has in `column` any more."""
-        used: set[str] = set()
-        for some in _batches(digests):
-            used.update(
-                digest
-                for digest in self._connection.execute(select(column).where(column.in_(some)).distinct()).scalars()
-                if digest
-            )
-        return digests - used
-
     def _still_presented(self, certificates: set[str]) -> set[tuple[int, str]]:
-        """Of these certificates, the (scan, digest) that some observation of that scan still presents."""
+        """Of these certificates, the (scan, digest) that some session of that scan still presents."""
         if not certificates:
             return set()
-        query = (
-            select(observation.c.scan_id, certificate_list.c.certificates)
-            .join(certificate_list, certificate_list.c.list_sha256 == observation.c.list_sha256)
-            .execution_options(yield_per=1000)
-        )
-        return {
+        query = union_all(
+            *(
+                select(table.c.scan_id, certificate_list.c.certificates).join(
+                    certificate_list, certificate_list.c.list_sha256 == table.c.list_sha256
+                )
+                for table in (observation, sighting)
+            )
+        ).execution_options(yield_per=1000)
+        found = {
             (scan_id, sha256)
             for scan_id, listed in self._connection.execute(query)
             for sha256 in listed
             if sha256 in certificates
         }
+        for some in _batches(certificates):
+            alone = select(sighting.c.scan_id, sighting.c.sha256).where(sighting.c.sha256.in_(some)).distinct()
+            found.update((scan_id, sha256) for scan_id, sha256 in self._connection.execute(alone))
+        return found
+
+
+def _unused(connection: Connection, digests: set[str], column: ColumnElement[str | None]) -> set[str]:
+    """Digests that no row has in `column` any more."""
+    used: set[str] = set()
+    for some in _batches(digests):
+        found = connection.execute(select(column).where(column.in_(some)).distinct()).scalars()
+        used.update(digest for digest in found if digest)
+    return digests - used
+
+
+def _is_match(name: str, pattern: str) -> bool:
+    """What `_matches` asks, of the name in a certificate, which may begin with a wildcard."""
+    own, below = name.lower().removeprefix("*."), pattern.removeprefix("*.")
+    return own == below or (below != pattern and own.endswith(f".{below}"))
 
 
 def _matches(column: ColumnElement[str], pattern: str) -> Condition:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select, union
 from sqlalchemy.sql.selectable import Select
 
 from scanner.records import Certificate, Dane, Reason, Status, TlsaSet
@@ -33,6 +33,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan_certificate,
+    sighting,
     tlsa,
 )
 
@@ -331,7 +332,7 @@ def lists(database: Database, scan_id: int) -> Generator[tuple[str, tuple[Certif
 
     That is whether it is complete, None where nothing is stored.
     """
-    used = select(observation.c.list_sha256).where(observation.c.scan_id == scan_id).distinct()
+    used = union(*(select(one.c.list_sha256).where(one.c.scan_id == scan_id) for one in (observation, sighting)))
     stored = and_(
         list_classification.c.scan_id == scan_id,
         list_classification.c.list_sha256 == certificate_list.c.list_sha256,

@@ -11,7 +11,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scanner.ledger import order_key
-from scanner.records import Certificate, EkuClass, Endpoint, MailRouting, MxHost, Observation, TlsaRecord, TlsaSet
+from scanner.records import (
+    Certificate,
+    EkuClass,
+    Endpoint,
+    MailRouting,
+    MxHost,
+    Observation,
+    Sighting,
+    TlsaRecord,
+    TlsaSet,
+)
 from storage.text import escape
 
 Row = dict[str, Any]
@@ -157,6 +167,27 @@ def ca_names_digest(names: Sequence[bytes] | None) -> str | None:
 
 def ca_name_set_row(digest: str, names: Sequence[bytes], text: Callable[[bytes], str]) -> Row:
     return {"ca_names_sha256": digest, "names": [escape(text(name)) for name in names], "der": b"".join(names)}
+
+
+def sighting_row(scan_id: int, sighting: Sighting) -> Row:
+    listed = sighting.certificate_list
+    return {
+        "scan_id": scan_id,
+        "number": sighting.number,
+        "role": sighting.role.value,
+        "sha256": listed[0] if listed else None,
+        "list_sha256": list_digest(listed) if len(listed) > 1 else None,
+        "count": sighting.count,
+        "operator": _escaped(sighting.operator),
+        "day": sighting.day,
+        "required": sighting.required,
+        "seen_at": sighting.seen_at,
+        "prefix": sighting.prefix,
+        "ehlo_name": _escaped(sighting.ehlo_name),
+        "tls_version": sighting.tls_version,
+        "cipher_suite": sighting.cipher_suite,
+        "ended": sighting.ended,
+    }
 
 
 # ---------------------------------------------------------------------------------------------- certificates

@@ -4,7 +4,9 @@
                                                   |                                    |
                        certificate              tlsa -- dane_verdict -------------- certificate_list
                        classification
+                       sighting
 
+A `sighting` is a certificate that somebody else saw: `listen` as a server, or whoever made what `import` read.
 Domains with the same MX records share one `mx_set`: a million domains on one provider are a million short rows
 and one routing. `endpoint` is also the durable ledger: a row is work while an attempt is due without observation.
 `certificate`, `certificate_list` and `ca_name_set` hold facts and belong to no scan; `experiment` and `trial` stand
@@ -19,6 +21,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Computed,
+    Date,
     Float,
     ForeignKey,
     Index,
@@ -231,6 +234,28 @@ scan_certificate = Table(
     Column(
         "role", String(8), nullable=False
     ),  # as an end entity certificate anywhere in the scan: server or client; else ca
+    sqlite_with_rowid=False,
+)
+
+sighting = Table(
+    "sighting",
+    metadata,
+    _scan_id(),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # in the order of arrival
+    Column("role", String(8), nullable=False),
+    Column("sha256", Name),  # the end entity certificate; NULL: a session in which none was presented
+    Column("list_sha256", Name),  # NULL where nothing but the end entity certificate is known
+    Column("count", BigInteger, nullable=False),
+    Column("operator", Name),
+    Column("day", Date),
+    Column("required", Boolean),  # whether the peer to which it was presented insisted; NULL: nobody said
+    # Facts of a session with `listen`. The first three are forgotten when their time is over.
+    Column("seen_at", UtcTime),
+    Column("prefix", Name),  # /24 or /48
+    Column("ehlo_name", Text),
+    Column("tls_version", String(8)),
+    Column("cipher_suite", Text),
+    Column("ended", Text),
     sqlite_with_rowid=False,
 )
 

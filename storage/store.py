@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, case, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from scanner.ledger import Record, order_key
-from scanner.records import Certificate, Endpoint, MailRouting, MxHost, Observation, Role
+from scanner.records import Certificate, Endpoint, MailRouting, MxHost, Observation, Role, Sighting
 from storage import rows
 from storage.dialects import Columns, upsert
 from storage.rows import Row
@@ -27,19 +27,15 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan_certificate,
+    sighting,
     tlsa,
 )
 
+Stored = Record | MxHost | Sighting
+"""What can be stored: what scans yield, and what `listen` and `import` bring."""
+
 KNOWN = 200_000
 """How many facts a store remembers as stored, so that it need not say them again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A certificate that came without an observation, and the role in which its owner presents it."""
-
-    certificate: Certificate
-    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,7 @@ class Batch:
     lists: list[Row] = field(default_factory=list)
     ca_names: list[Row] = field(default_factory=list)
     roles: dict[str, Row] = field(default_factory=dict)
+    sightings: list[Row] = field(default_factory=list)
 
 
 class Store:
@@ -85,7 +82,7 @@ class Store:
         self._meaning = meaning
         self._known: set[int] = set()
 
-    def prepare(self, records: Iterable[Record | Captured]) -> Batch:
+    def prepare(self, records: Iterable[Stored]) -> Batch:
         """The rows of records, less what earlier batches have said already."""
         if len(self._known) > KNOWN:
             self._known.clear()
@@ -94,14 +91,15 @@ class Store:
             self._add(batch, record)
         return batch
 
-    def _add(self, batch: Batch, record: Record | Captured) -> None:
+    def _add(self, batch: Batch, record: Stored) -> None:
         if isinstance(record, Observation):
             self._add_observation(batch, record)
         elif isinstance(record, MailRouting):
             self._add_routing(batch, record)
-        elif isinstance(record, Captured):
-            self._add_certificate(batch, record.certificate)
-            self._add_role(batch, record.certificate.sha256, record.role)
+        elif isinstance(record, Sighting):
+            self._add_sighting(batch, record)
+        elif isinstance(record, MxHost):
+            self._add_host(batch, record)
         else:
             self._add_certificate(batch, record)
 
@@ -153,13 +151,24 @@ class Store:
                 last_attempt=record.attempt,
                 ended_at=rows.ended_at(record),
             )
-        if listed and self._is_new("list", row["list_sha256"]):
-            batch.lists.append({"list_sha256": row["list_sha256"], "certificates": listed})
-            for position, sha256 in enumerate(listed):
-                self._add_role(batch, sha256, Role.CA if position else Role.SERVER)
+        self._add_list(batch, listed, row["list_sha256"], Role.SERVER)
         if record.client_ca_names is not None and self._is_new("ca-names", ca_names):
             names = rows.ca_name_set_row(str(ca_names), record.client_ca_names, self._meaning.ca_name_text)
             batch.ca_names.append(names)
+
+    def _add_sighting(self, batch: Batch, record: Sighting) -> None:
+        row = rows.sighting_row(self._scan_id, record)
+        batch.sightings.append(row)
+        self._add_list(batch, record.certificate_list, row["list_sha256"], record.role)
+
+    def _add_list(self, batch: Batch, listed: Sequence[str], digest: str | None, role: Role) -> None:
+        """Note a certificate_list and the roles of what is in it; without a digest only the roles."""
+        if digest is not None:
+            if not self._is_new("list", (digest, role)):
+                return
+            batch.lists.append({"list_sha256": digest, "certificates": list(listed)})
+        for position, sha256 in enumerate(listed):
+            self._add_role(batch, sha256, Role.CA if position else role)
 
 
 def endpoint_row(key: Row, **values: object) -> Row:
@@ -202,6 +211,7 @@ def _write_certificates(connection: Connection, batch: Batch) -> None:
     upsert(connection, certificate_list, batch.lists)
     upsert(connection, ca_name_set, batch.ca_names)
     upsert(connection, scan_certificate, list(batch.roles.values()), better_role)
+    upsert(connection, sighting, batch.sightings)
 
 
 def better_role(new: Columns) -> Columns:

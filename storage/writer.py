@@ -12,10 +12,9 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from scanner.ledger import Record
-from scanner.records import Certificate, Observation, Role
+from scanner.records import Observation
 from storage.database import Database
-from storage.store import Batch, Captured, Meaning, Store, write
+from storage.store import Batch, Meaning, Store, Stored, write
 
 BATCH = 1000
 BUFFER = 10_000
@@ -37,7 +36,7 @@ class Writer:
     ) -> None:
         self._database = database
         self._store = Store(scan_id, seed, Meaning(operator_of, software_of, ca_name_text))
-        self._buffer: list[Record | Captured] = []
+        self._buffer: list[Stored] = []
         self._accepted = self._wanted = self._taken = self._written = 0  # counts of records
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -53,14 +52,6 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    async def write(self, record: Record) -> None:
-        """Accept a record; it is stored within about a second. Raises `StorageFailed` if a write was given up."""
-        await self._accept(record)
-
-    async def write_captured(self, certificate: Certificate, role: Role) -> None:
-        """Accept a certificate that belongs to the scan though no observation presented it."""
-        await self._accept(Captured(certificate, role))
 
     async def flush(self) -> None:
         """Return when everything accepted before this call is committed."""
@@ -80,7 +71,8 @@ class Writer:
             await self._task
         self._check()
 
-    async def _accept(self, record: Record | Captured) -> None:
+    async def write(self, record: Stored) -> None:
+        """Accept a record; it is stored within about a second. Raises `StorageFailed` if a write was given up."""
         self._check()
         if self._task is None:
             self._task = asyncio.create_task(self._drain())

@@ -26,6 +26,7 @@ REASONS = ["excluded", "special-purpose", "address-cap", "parked", "operator-sto
 FAILURES = [("connect", "refused"), ("connect", "timeout"), ("ehlo", "not-offered"), ("starttls", "negative-reply")]
 CLIENT_AUTH = ["not-requested", "requested", "required", "requested-unknown"]
 PROGRAMS = [[], ["chrome"], ["chrome", "mozilla"], ["apple", "microsoft", "mozilla"]]
+UNKNOWN = "f" * 64
 CERTIFICATE_FACTS = (
     "sha256",
     "issuer",
@@ -52,9 +53,12 @@ class Census:
     endpoints: list[dict] = field(default_factory=list)
     certificates: dict[str, dict] = field(default_factory=dict)
     tlsa: dict[str, str] = field(default_factory=dict)  # host -> standing of its TLSA answer, "" to be compared
+    sightings: list[dict] = field(default_factory=list)
 
 
-def random_census(seed, *, domains=30, hosts=12, addresses=10, certificates=8, weights=True, text=None):
+def random_census(
+    seed, *, domains=30, hosts=12, addresses=10, certificates=8, weights=True, text=None, sightings=0
+):
     """A census with every kind of gap: hosts without addresses, unrouted domains, untested and failed endpoints."""
     rng = random.Random(seed)
     census = Census()
@@ -73,7 +77,23 @@ def random_census(seed, *, domains=30, hosts=12, addresses=10, certificates=8, w
             census.endpoints.append(_endpoint(rng, census, host, address, text))
     for number in range(domains):
         census.domains.append(_domain(rng, census, number, weights=weights))
+    census.sightings = [_sighting(rng, census, number) for number in range(sightings)]
     return census
+
+
+def _sighting(rng, census, number):
+    """Of a session with a certificate or none, out of a log, or of a digest of which nobody has the certificate."""
+    known = rng.choice([*census.certificates, *census.certificates, None, UNKNOWN])
+    session = known is None or rng.random() < 0.5
+    return {
+        "number": number,
+        "role": rng.choice(["client", "client", "server"]),
+        "sha256": known,
+        "count": rng.choice([1, 1, 2, 500]),
+        "operator": rng.choice([None, *[f"op{n}.example" for n in range(15)]]),
+        "required": rng.choice([None, False, True]),
+        "tls_version": rng.choice(["TLSv1.2", "TLSv1.3", None]) if session else None,
+    }
 
 
 def _certificate(rng, census, number, text):
@@ -166,7 +186,9 @@ def store(connection, census):
     _store_domains(put, census)
     for endpoint in census.endpoints:
         _store_endpoint(put, endpoint)
-    used = {endpoint["certificate"] for endpoint in census.endpoints}
+    for row in census.sightings:
+        put(schema.sighting, **row)
+    used = {endpoint["certificate"] for endpoint in census.endpoints} | {row["sha256"] for row in census.sightings}
     for sha, row in census.certificates.items():
         _store_certificate(connection, row)
         if sha in used:

@@ -49,6 +49,7 @@ PURE = (
     "scanner.software",
     "scanner.pace",
     "reports.definitions",
+    "reports.roles",
     "reports.figures",
     "reports.comparison",
     "reports.text",

@@ -4,6 +4,7 @@ import pytest
 from censuses import Census, random_census, store
 from sqlalchemy import event, inspect
 
+from scanner.records import Role
 from storage import counts
 from storage.database import open_database
 from storage.schema import classification
@@ -15,9 +16,9 @@ def stored(database, census):
     return database.write(lambda connection: store(connection, census))
 
 
-def counted(database, scan_id):
+def counted(database, scan_id, role=Role.SERVER):
     with database.reading() as connection:
-        return counts.read(connection, scan_id)
+        return counts.read(connection, scan_id, role)
 
 
 def meaning(found):
@@ -37,13 +38,21 @@ def meaning(found):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_both_databases_count_alike(database, tmp_path, seed):
-    census = random_census(seed, domains=80, hosts=40, addresses=30, certificates=20)
-    here = counted(database, stored(database, census))
+    census = random_census(seed, domains=80, hosts=40, addresses=30, certificates=20, sightings=60)
     reference = open_database(f"sqlite:///{tmp_path}/reference.db")
-    there = counted(reference, stored(reference, census))
+    scans = stored(database, census), stored(reference, census)
+    for role in (Role.CLIENT, Role.SERVER):
+        here, there = counted(database, scans[0], role), counted(reference, scans[1], role)
+        assert_alike(here, there)
+        assert any(any(tallies) for (unit, _), tallies in here.tallies.items() if unit == "sighting")
     reference.close()
+    assert here.client_need
+
+
+def assert_alike(here, there):
     assert meaning(here) == meaning(there)
     assert (here.routing, here.weighted) == (there.routing, there.weighted)
+    assert (here.weigh, here.client_need) == (there.weigh, there.client_need)
     assert (here.names_per_address, here.private_spread) == (there.names_per_address, there.private_spread)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from reports import as_csv, as_json, as_markdown
 from reports.definitions import DEFINITIONS, UNIT_TITLES, Source, Unit
 from reports.figures import build
-from scanner.records import ScanInfo
+from scanner.records import Role, ScanInfo
 from storage import counts, schema
 
 SEEDS = range(25)
@@ -34,13 +34,15 @@ def report_of(census):
         scan_id = store(connection, census)
     with engine.connect() as connection:
         counted = counts.read(connection, scan_id)
+        clients = counts.read(connection, scan_id, Role.CLIENT)
     engine.dispose()
-    return build(counted, info(scan_id))
+    return build(counted, info(scan_id), clients=(clients, scan_id))
 
 
 @pytest.fixture(scope="module", params=SEEDS)
 def case(request):
-    census = random_census(request.param, domains=10 + 3 * request.param, hosts=3 + request.param)
+    size = request.param
+    census = random_census(size, domains=10 + 3 * size, hosts=3 + size)
     return census, report_of(census)
 
 
@@ -77,7 +79,8 @@ def test_headline_figures_without_the_largest_operators_equal_a_recount(case):
 
 def test_rows_sum_to_measured_and_coverage_to_attempted(case):
     _, report = case
-    assert len(report.figures) == sum(len(definition.units) for definition in DEFINITIONS)
+    servers = [figure for figure in report.figures if figure.role is Role.SERVER]
+    assert len(servers) == sum(len(definition.units) for definition in DEFINITIONS)
     for figure in report.figures:
         coverage = figure.coverage
         assert close(sum(row.count for row in figure.rows), coverage.measured), (figure.id, figure.unit)
@@ -152,13 +155,17 @@ def test_private_issuers_by_operators(case):
 
 
 def test_every_format_has_the_same_numbers(case):
-    _, report = case
+    same_numbers(case[1])
+
+
+def same_numbers(report):
+    """JSON, CSV and Markdown say what the report says."""
     lines = {}
     for line in csv.DictReader(io.StringIO(as_csv.render(report))):
         names = [name for name in as_csv.KEY_FIELDS if line[name]]
         key = tuple((name, line[name]) for name in names)
         share = float(line["share"]) if line["share"] else None
-        lines[line["figure"], line["unit"], key] = (
+        lines[line["figure"], line["role"], line["unit"], key] = (
             *(float(line[name]) for name in ("count", "any")),
             share,
             float(line["attempted"]),
@@ -169,7 +176,7 @@ def test_every_format_has_the_same_numbers(case):
         for row in figure["rows"]:
             coverage = figure["coverage"]
             key = tuple((name, row["key"][name]) for name in as_csv.KEY_FIELDS if name in row["key"])
-            assert lines[figure["id"], figure["unit"], key] == (
+            assert lines[figure["id"], figure["role"], figure["unit"], key] == (
                 row["count"],
                 row["any"],
                 row["share"],
@@ -186,6 +193,7 @@ def markdown_cells(report):
     found = {}
     for section in as_markdown.render(report).split("\n## ")[2:-1]:
         name = section.split("`")[1]
+        role = "client" if section.startswith("As clients: ") or name == "client_need" else "server"
         table = [line for line in section.split("\n\n")[2].splitlines() if line.startswith("|")]
         head, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
         keys = next(d.keys for d in DEFINITIONS if d.id == name)
@@ -195,14 +203,18 @@ def markdown_cells(report):
                     count, _, more = cell.partition(" (")
                     any_count = more.partition(" any ")[2] or count
                     key = tuple(part.replace("\\", "") for part in cells[: len(keys)])
-                    found[name, key, title] = (float(count.replace(",", "")), float(any_count.replace(",", "")))
+                    found[name, role, key, title] = (
+                        float(count.replace(",", "")),
+                        float(any_count.replace(",", "")),
+                    )
     return found
 
 
 def expected_cells(report):
     return {
-        (figure.id, row.key, UNIT_TITLES[figure.unit]): (float(row.count), float(row.any))
-        for figure in report.figures
+        (figure.id, figure.role, row.key, UNIT_TITLES[figure.unit]): (float(row.count), float(row.any))
+        for figures in report.sections()
+        for figure in figures
         for row in figure.rows
     }
 

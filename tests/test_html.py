@@ -45,17 +45,17 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module", params=[3, 8])
 def report(request):
-    return report_of(random_census(request.param))
+    return report_of(random_census(request.param, sightings=request.param * 5))
 
 
 def test_the_page_has_every_number_of_the_json(report):
     page = Page(as_html.render(report))
-    for figure in json.loads(as_json.render(report))["figures"]:
-        cells = page.cells[figure["id"]]
-        for row in figure["rows"]:
+    for figure, said in zip(report.figures, json.loads(as_json.render(report))["figures"], strict=True):
+        cells = page.cells[figure.name]
+        for row in said["rows"]:
             shown = f"{number(row['count'])} ({percent(row['share'])})"
-            assert any(cell.split(" any ")[0] == shown for cell in cells), (figure["id"], figure["unit"], row)
-        assert number(figure["coverage"]["attempted"]) in cells
+            assert any(cell.split(" any ")[0] == shown for cell in cells), (figure.name, figure.unit, row)
+        assert number(said["coverage"]["attempted"]) in cells
 
 
 def test_the_page_is_one_file_without_script(report):

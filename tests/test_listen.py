@@ -14,11 +14,14 @@ import sys
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlalchemy import select
 from test_lab_scan import mxcensus
 
 from lab.authority import Authority, Leaf
 from mxcensus.listening import SessionLog, context_for
 from scanner.listener import BadCertificate, Listener, ListenSettings, prefix, server_context
+from storage.database import open_database
+from storage.schema import sighting
 
 NAME, CONTACT = "count.example.net", "https://count.example.net/"
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
@@ -95,13 +98,50 @@ def test_what_clients_present_is_counted_and_exported(tmp_path, authority, versi
     clients = [row["eku_class"] for row in rows if row["role"] == "client"]
     assert sorted(clients) == sorted((*ekus, "client-only"))  # a renewed one is another certificate
     assert {row["role"] for row in rows} == {"client", "ca"}
-    mxcensus(tmp_path, "report")  # a scan without endpoints is reported as one
+    report_of_clients(tmp_path, ekus, version)
     sessions = [json.loads(line) for line in (tmp_path / "sessions.jsonl").read_text().splitlines()]
     assert {one["prefix"] for one in sessions} == {"127.0.0.0/24"}
     assert {one["ehlo_name"] for one in sessions} == {"out.example.org"}
     assert {one["tls_version"] for one in sessions} == {version.name.replace("v1_", "v1.")}
     assert [len(one["certificate_list"]) for one in sessions] == [2, 2, 2, 2, 2, 0]
     assert "127.0.0.1" not in (tmp_path / "sessions.jsonl").read_text()
+
+
+def report_of_clients(folder, ekus, version):
+    """The same figures as of servers, in role client."""
+    report = json.loads(mxcensus(folder, "report", "--format", "json").stdout)
+    figures = {(one["id"], one["unit"]): one for one in report["figures"] if one["role"] == "client"}
+    certificates, sessions = figures["eku", "certificate"], figures["eku", "weight"]
+    for figure in (certificates, sessions):
+        counts = {row["key"]["eku"]: row["count"] for row in figure["rows"]}
+        assert counts == {**dict.fromkeys(ekus, 1), "client-only": 2}
+    assert sessions["coverage"] == {"attempted": 6, "measured": 5, "not_measured": {"no-certificate": 1}}
+    assert certificates["coverage"] == {"attempted": 5, "measured": 5, "not_measured": {}}
+    (version_row,) = figures["tls_versions", "weight"]["rows"]
+    assert version_row["key"] == {"tls_version": version.name.replace("v1_", "v1.")}
+    need = {tuple(row["key"].values()): row["count"] for row in figures["client_need", "certificate"]["rows"]}
+    assert need == {("yes", "yes", "no"): 3, ("no", "yes", "no"): 1, ("absent", "yes", "no"): 1}
+    assert ("eku", "operator") not in figures
+
+
+def test_who_the_peers_were_is_forgotten_in_time(tmp_path, authority):
+    with listening(tmp_path) as (port, _):
+        deliver(port, pem(tmp_path, authority, "client-only"))
+    database = open_database(f"sqlite:///{tmp_path}/census.db")
+    count = database.write(lambda c: c.execute(sighting.update().values(seen_at=NOW)).rowcount)
+    with listening(tmp_path, "--retention-days", "30") as (port, _):
+        deliver(port, pem(tmp_path, authority, "client-only"))
+    with database.reading() as connection:
+        rows = connection.execute(select(sighting).order_by(sighting.c.scan_id)).all()
+    database.close()
+    assert count == 1
+    assert [(row.seen_at is None, row.prefix, row.ehlo_name) for row in rows] == [
+        (True, None, None),
+        (False, "127.0.0.0/24", "out.example.org"),
+    ]
+    assert [(row.tls_version, row.day is None, row.sha256 is None) for row in rows] == [
+        ("TLSv1.3", False, False)
+    ] * 2
 
 
 HOSTILE = {
@@ -190,5 +230,5 @@ def test_sessions_older_than_the_retention_go(tmp_path):
     file = tmp_path / "sessions.jsonl"
     times = (NOW - dt.timedelta(days=8), NOW - dt.timedelta(days=6))
     file.write_text("".join(json.dumps({"started_at": time.isoformat()}) + "\n" for time in times))
-    SessionLog(file, 7, NOW)
+    SessionLog(file).forget(NOW - dt.timedelta(days=7))
     assert [json.loads(line)["started_at"] for line in file.read_text().splitlines()] == [times[1].isoformat()]

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from storing import certificate, classify, endpoint, measured, new_experiment, new_scan, routing, store
 from test_storage_reader import classified
 
-from scanner.records import Dane, DaneVerdict, Outcome, TlsaRecord, TlsaSet, Trial
+from scanner.records import Dane, DaneVerdict, Outcome, Role, Sighting, TlsaRecord, TlsaSet, Trial
 from storage import experiments, reader
 from storage.purge import purge
 from storage.rows import digests, list_digest
@@ -37,6 +37,7 @@ async def census(database, *, mine=True):
             signed("mine.example", "mx.mine.example", "192.0.2.1"),
             CERTIFICATES[0],
             measured(MINE, (b"mine", b"shared-ca"), client_ca_names=(b"\x01",)),
+            Sighting(1, Role.CLIENT, (), prefix="192.0.2.0/24", ehlo_name="MX.mine.example"),
         ]
     await store(database, scan_id, *records)
     ders = [b"mine", b"shared-ca", b"theirs"][0 if mine else 1 :]
@@ -73,13 +74,14 @@ def names(database, scan_id):
 ALL = {
     "domain", "mx_set_host", "mx_host", "mx_address", "endpoint", "observation", "certificate", "certificate_list",
     "ca_name_set", "scan_certificate", "classification", "list_classification", "trial", "tlsa", "dane_verdict",
+    "sighting",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("what", "keeps"),
     [
-        ({"domain": "mine.example"}, set()),
+        ({"domain": "mine.example"}, {"sighting"}),
         ({"domain": "*.mine.example"}, set()),
         ({"host": "mx.mine.example"}, {"domain"}),
         ({"host": "*.mine.example"}, {"domain"}),
@@ -129,6 +131,60 @@ async def test_a_certificate_stays_while_another_scan_has_it(database):
     purge(database, domain="mine.example")
     assert names(database, first)[2] == {b"theirs", b"shared-ca"}
     assert names(database, second)[2] == {b"mine", b"shared-ca"}
+
+
+BY = {"prefix": "198.51.100.0/24", "ehlo_name": "out.mine.example", "operator": "mine.example"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"),
+    [
+        (("prefix",), {"network": "198.51.100.7/32"}),
+        (("prefix",), {"network": "198.51.0.0/16"}),
+        (("ehlo_name",), {"host": "out.mine.example"}),
+        (("ehlo_name",), {"domain": "*.mine.example"}),
+        (("operator",), {"domain": "mine.example"}),
+        ((), {"domain": "*.mine.example"}),  # by the dNSName of its certificate
+        ((), {"host": "client.mine.example"}),
+    ],
+)
+async def test_sightings_of_a_peer_go_with_their_certificates(database, facts, what):
+    scan_id, other = await new_scan(database), await new_scan(database)
+    mine = certificate(b"mine", dns_names=("*.client.mine.example",) if not facts else ("x.example",))
+    theirs, issuer = certificate(b"theirs", dns_names=("mx.theirs.example",)), certificate(b"shared-ca")
+    stays = Sighting(
+        2, Role.CLIENT, (theirs.sha256, issuer.sha256), prefix="198.50.0.0/24", operator="yours.example"
+    )
+    goes = Sighting(1, Role.CLIENT, (mine.sha256, issuer.sha256), **{name: BY[name] for name in facts})
+    await store(database, scan_id, mine, theirs, issuer, goes, stays)
+    await store(database, other, stays)
+    lists = [(list_digest([one.sha256, issuer.sha256]), True) for one in (mine, theirs)]
+    classify(database, scan_id, [classified(der) for der in (b"mine", b"theirs", b"shared-ca")], lists)
+    before = sizes(database)
+    purge(database, **what)
+    gone = {name: before[name] - count for name, count in sizes(database).items() if before[name] - count}
+    touched = (
+        "sighting",
+        "certificate",
+        "certificate_list",
+        "scan_certificate",
+        "classification",
+        "list_classification",
+    )
+    assert gone == dict.fromkeys(touched, 1)
+    assert names(database, scan_id)[2] == {b"theirs", b"shared-ca"}
+
+
+@pytest.mark.parametrize(
+    "what",
+    [{"domain": "ine.example"}, {"host": "mine.example"}, {"network": "198.51.101.0/24"}, {"network": "::/0"}],
+)
+async def test_sightings_of_others_stay(database, what):
+    scan_id = await new_scan(database)
+    mine = certificate(b"mine", dns_names=("client.mine.example",))
+    await store(database, scan_id, mine, Sighting(1, Role.CLIENT, (mine.sha256,), **(BY | {"operator": None})))
+    purge(database, **what)
+    assert names(database, scan_id)[2] == {b"mine"}
 
 
 def test_a_network_has_to_be_one(database):

@@ -5,10 +5,10 @@ import random
 
 import pytest
 from sqlalchemy import select
-from storing import certificate, contents, failed, measured, new_scan, routing, store, writer_of
+from storing import START, certificate, contents, failed, measured, new_scan, routing, store, writer_of
 from storing import endpoint as endpoint_of
 
-from scanner.records import Role
+from scanner.records import Role, Sighting
 from storage.errors import StorageFailed
 from storage.schema import (
     ca_name_set,
@@ -18,6 +18,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan_certificate,
+    sighting,
 )
 
 
@@ -44,6 +45,7 @@ def example_records():
         measured(one, client_ca_names=(b"\x01", b"\x02")),
         failed(two),
         measured(two, attempt=2, client_ca_names=()),
+        Sighting(1, Role.CLIENT, (certificate(b"leaf").sha256, certificate(b"ca").sha256)),
     ]
 
 
@@ -113,10 +115,39 @@ async def test_a_certificate_is_a_servers_once_it_led_a_list(database):
 
 async def test_a_captured_certificate_belongs_to_the_scan_in_its_role(database):
     scan_id = await new_scan(database)
-    async with writer_of(database, scan_id) as writer:
-        await writer.write_captured(certificate(b"client"), Role.CLIENT)
-        await writer.write_captured(certificate(b"client"), Role.CA)
+    one = certificate(b"client")
+    seen = [Sighting(number, role, (one.sha256,)) for number, role in enumerate((Role.CA, Role.CLIENT, Role.CA))]
+    await store(database, scan_id, one, *seen, *seen)
     assert rows(database, scan_certificate.c.role) == [("client",)]
+    assert sorted(rows(database, sighting.c.number, sighting.c.role)) == [(0, "ca"), (1, "client"), (2, "ca")]
+
+
+async def test_a_sighting_is_stored_as_it_was_told(database):
+    scan_id = await new_scan(database)
+    told = Sighting(
+        7,
+        Role.CLIENT,
+        ("a" * 64, "b" * 64),
+        count=3,
+        operator="Example\x00",
+        day=START.date(),
+        required=False,
+        seen_at=START,
+        prefix="192.0.2.0/24",
+        ehlo_name="out.example\x1b",
+        tls_version="TLSv1.3",
+        cipher_suite="TLS_AES_256_GCM_SHA384",
+        ended="quit",
+    )
+    await store(database, scan_id, told, Sighting(8, Role.CLIENT, ()))
+    with database.reading() as connection:
+        (row, bare) = [row._asdict() for row in connection.execute(select(sighting).order_by(sighting.c.number))]
+    expected = {name: getattr(told, name) for name in told.__slots__ if name != "certificate_list"}
+    expected |= {"operator": "Example\\x00", "ehlo_name": "out.example\x1b", "scan_id": scan_id, "sha256": "a" * 64}
+    assert row.pop("list_sha256") == rows(database, certificate_list.c.list_sha256)[0][0]
+    assert row == expected
+    assert (bare["sha256"], bare["list_sha256"], bare["day"], bare["required"]) == (None, None, None, None)
+    assert sorted(rows(database, scan_certificate.c.role)) == [("ca",), ("client",)]
 
 
 async def test_no_certificate_request_and_an_empty_one_differ(database):

@@ -4,12 +4,12 @@ import argparse
 import asyncio
 import json
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mxcensus import inputs, listening
 from mxcensus.commands import common
-from mxcensus.steps import now
 from scanner.listener import ListenSettings
 from storage.database import open_database
 
@@ -33,7 +33,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     add("--max-connections", type=common.positive, default=200, metavar="N", help="sessions at once (200)")
     add("--timeout", type=common.not_negative, default=60.0, metavar="SECONDS", help="for a whole session (60)")
     add("--sessions", type=Path, metavar="FILE", help="also write a JSON line a session")
-    add("--retention-days", type=common.positive, default=30, metavar="N", help="how long those lines stay (30)")
+    add(
+        "--retention-days",
+        type=common.positive,
+        default=30,
+        metavar="N",
+        help="how long EHLO names, prefixes and times of sessions stay (30)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,11 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         name, arguments.contact, arguments.per_address, arguments.max_connections, arguments.timeout
     )
     trust, context = common.trust(arguments), listening.context_for(arguments.certificate, name)
-    log = listening.SessionLog(arguments.sessions, arguments.retention_days, now()) if arguments.sessions else None
+    log = listening.SessionLog(arguments.sessions) if arguments.sessions else None
+    retention = timedelta(days=arguments.retention_days)
     database = open_database(common.database_url(arguments), create=True)
     try:
         where = (arguments.address, arguments.port)
-        tally = asyncio.run(listening.run(database, trust, settings, context, where, log))
+        tally = asyncio.run(listening.run(database, trust, settings, context, where, retention, log))
     finally:
         database.close()
     print(json.dumps(asdict(tally)))
