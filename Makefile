@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= auto
 
-.PHONY: help install demo test soak check format lock lab bench clean
+.PHONY: help install demo test soak fuzz audit check format lock lab bench clean
 
 help:
-	@echo "make demo | test | soak | check | bench | install | lock | clean"
+	@echo "make demo | test | soak | fuzz | audit | check | bench | install | lock | clean"
 
 install: $(VENV)/.installed
 
@@ -36,6 +36,21 @@ HOSTILE ?= 5000
 soak: install lab
 	MXCENSUS_KILLS=$(KILLS) MXCENSUS_OUTAGES=$(OUTAGES) MXCENSUS_HOSTILE=$(HOSTILE) LAB=require \
 	    $(BIN)/pytest tests/test_resume.py tests/test_lab_hostile.py
+
+# Coverage-guided fuzzing of whatever reads octets of strangers; atheris has wheels for few Pythons, so it is not in the
+# lock. What it finds lies in fuzz/; a million DNS messages are compared with dnspython first.
+SECONDS_EACH ?= 180
+MESSAGES     ?= 1000000
+fuzz: install
+	$(BIN)/pip install --quiet atheris
+	$(BIN)/python tests/dnsjudge.py $(MESSAGES)
+	for target in dns replies certificates ca-names targets snapshots; do \
+	    $(BIN)/python scripts/fuzz.py $$target fuzz/$$target -max_total_time=$(SECONDS_EACH) || exit 1; done
+
+# Known weaknesses of what is locked (asks a service on the Internet).
+audit: install
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 check: install
 	$(BIN)/ruff check .

@@ -156,7 +156,7 @@ async def run(
             seed=0,
             operator_of=operators.operator,
             software_of=software.of_observation,
-            ca_name_text=names.name_text,
+            ca_name_text=names.shown,
         )
         await listener.serve()
         print(f"scan {scan}: listening on {where[0]} port {port}", file=sys.stderr, flush=True)

@@ -180,7 +180,7 @@ async def _scan(
         seed=info.seed,
         operator_of=operators.operator,
         software_of=software.of_observation,
-        ca_name_text=names.name_text,
+        ca_name_text=names.shown,
     )
     ledger = SqlLedger(database, writer, info.scan, seed=info.seed, interval=settings.limits.interval)
     if info.state == "loading":

@@ -40,7 +40,7 @@ def load(directory: Path) -> Settings:
     if path.is_file():
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise BadSettings(f"{path}: {error}") from error
     for key, value in values.items():
         if key not in KEYS:

@@ -11,6 +11,10 @@ from typing import NamedTuple
 SEQUENCE, SET, INTEGER, BIT_STRING, OCTET_STRING, OID, BOOLEAN = 0x30, 0x31, 0x02, 0x03, 0x04, 0x06, 0x01
 
 
+MAX_OID = 128
+"""Octets of an object identifier. Real ones have about ten; of thousands, Python refuses to make decimals."""
+
+
 class DerError(ValueError):
     """The bytes are not DER, or not the structure that was asked for."""
 
@@ -87,8 +91,8 @@ def encode(tag: int, content: bytes) -> bytes:
 
 @lru_cache(maxsize=1024)
 def oid_text(content: bytes) -> str:
-    """Dotted decimals of an object identifier's content (X.690 section 8.19)."""
-    if not content or content[-1] & 0x80:
+    """Dotted decimals of an object identifier's content (X.690 section 8.19), of at most `MAX_OID` octets."""
+    if not content or content[-1] & 0x80 or len(content) > MAX_OID:
         raise DerError("bad object identifier")
     arcs, value = [], 0
     for octet in content:

@@ -87,6 +87,14 @@ def name_text(name: bytes) -> str:
     return ",".join(reversed(parts))
 
 
+def shown(name: bytes) -> str:
+    """What `name_text` says, and `#` and hex of what is no Name at all: whatever a server sent can be shown."""
+    try:
+        return name_text(name)
+    except der.DerError:
+        return "#" + name.hex()
+
+
 def attribute(name: bytes, oid: str) -> str | None:
     """The first value of one attribute type that is text, or None."""
     found = (_text(value) for attributes in rdns(name) for kind, value in attributes if kind == oid)

@@ -172,7 +172,7 @@ def _settings(directory: Path | Traversable) -> _Settings:
     name = "snapshot.toml"
     try:
         values = tomllib.loads(_text(directory, name))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, and what int and nesting say of a bad file
         raise BadSnapshot(f"{name}: {error}") from error
     identity, as_of = values.get("id"), values.get("as_of")
     sources, anchors = values.get("sources", {}), values.get("chrome_anchors")
@@ -236,6 +236,13 @@ def _certificate(block: str, said: str | None, where: str) -> Certificate:
 
 
 def _rows(directory: Path | Traversable, pool: Mapping[str, Certificate]) -> Iterator[tuple[str, Root]]:
+    try:
+        yield from _read_rows(directory, pool)
+    except csv.Error as error:
+        raise BadSnapshot(f"roots.csv: {error}") from error
+
+
+def _read_rows(directory: Path | Traversable, pool: Mapping[str, Certificate]) -> Iterator[tuple[str, Root]]:
     name = "roots.csv"
     reader = csv.DictReader(_text(directory, name).splitlines())
     header = list(reader.fieldnames or [])
@@ -308,6 +315,6 @@ def _moment(text: str, where: str) -> datetime | None:
         if len(text) == 10:
             return datetime.fromisoformat(text).replace(hour=23, minute=59, second=59, tzinfo=UTC)
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise BadSnapshot(f"{where}: not a time YYYY-MM-DDTHH:MM:SSZ: {text!r}") from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
