@@ -6,7 +6,6 @@ line. Columns beyond those that are needed may come and go.
 """
 
 import base64
-import binascii
 import csv
 import hashlib
 import io
@@ -115,7 +114,7 @@ def read_pems(text: str, source: str) -> Iterator[tuple[str, bytes]]:
             raise BadReport(f"{where}: not a PEM certificate")
         try:
             der = base64.b64decode("".join(armour[1].split()), validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error, or one of its own for what is not ASCII
             raise BadReport(f"{where}: not base64: {error}") from error
         is_ = hashlib.sha256(der).hexdigest()
         if is_ != digest:

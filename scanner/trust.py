@@ -6,7 +6,6 @@ the trust store of this machine. `load` reads one and raises `BadSnapshot` with 
 """
 
 import base64
-import binascii
 import csv
 import re
 import tomllib
@@ -226,7 +225,7 @@ def _text_of(file: Path | Traversable) -> str:
 def _certificate(block: str, said: str | None, where: str) -> Certificate:
     try:
         certificate = parse(base64.b64decode(block, validate=True))
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or one of its own for what is not ASCII
         raise BadSnapshot(f"{where}: not base64: {error}") from error
     if not certificate.readable:
         raise BadSnapshot(f"{where}: not a certificate: {certificate.parse_error}")
