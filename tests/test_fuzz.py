@@ -56,7 +56,8 @@ REFUSED = {
     "a NUL": b'id="x"\nas_of=2026-01-01\n\n=====\nsha256\0',
     "nested without end": b"a=" + b"[" * 20_000,
     "a number without end": b"a=" + b"9" * 10_000,
-    "no ASCII in PEM": b'id="x"\nas_of=2026-01-01\n=====\n\n=====\n-----BEGIN CERTIFICATE-----\n\xc2\x80\n-----END CERTIFICATE-----',
+    "no ASCII in PEM": b'id="x"\nas_of=2026-01-01\n=====\n\n=====\n'
+    b"-----BEGIN CERTIFICATE-----\n\xc2\x80\n-----END CERTIFICATE-----",
     "a time before all time": b'id="x"\nas_of="0001-01-01T00:00:00+23:00"',
 }
 
