@@ -69,7 +69,7 @@ lock:
 	    --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
 
 bench: install
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from scanner.records import Observation
@@ -29,6 +29,7 @@ class Entry:
     """One row of the table: patterns for parts of what the server says, and its keywords. All must hold."""
 
     name: str
+    domain: re.Pattern[str] | None
     patterns: tuple[tuple[str, re.Pattern[str]], ...]
     keywords: frozenset[str]
     only: frozenset[str] | None
@@ -41,11 +42,8 @@ def table() -> tuple[Entry, ...]:
     return tuple(
         Entry(
             row["name"],
-            tuple(
-                (part, re.compile(row[part], re.IGNORECASE))
-                for part in ("domain", "greeting", "ehlo")
-                if part in row
-            ),
+            re.compile(row["domain"], re.IGNORECASE) if "domain" in row else None,
+            tuple((part, re.compile(row[part], re.IGNORECASE)) for part in ("greeting", "ehlo") if part in row),
             frozenset(row.get("keywords", ())),
             frozenset(row["only"]) if "only" in row else None,
         )
@@ -59,21 +57,29 @@ def recognise(greeting: str | None, ehlo: str | None = None, keywords: Sequence[
     Keywords may have parameters. What a server did not get to say is None or empty.
     """
     domain, text = _domain_and_text(greeting)
-    said = {"domain": domain, "greeting": text, "ehlo": _domain_and_text(ehlo)[1]}
     words = frozenset(keyword.split(" ", 1)[0].upper() for keyword in keywords)
+    for entry, software in _claims(text, _domain_and_text(ehlo)[1], words):
+        if entry.domain is None or (domain is not None and entry.domain.search(domain)):
+            return software
+    return Software(UNKNOWN)
+
+
+@lru_cache(maxsize=2_000)
+def _claims(text: str | None, ehlo: str | None, words: frozenset[str]) -> tuple[tuple[Entry, Software], ...]:
+    """The entries that hold but for the domain; remembered, since texts repeat where names do not."""
+    said = {"greeting": text, "ehlo": ehlo}
+    claims = []
     for entry in table():
         if not entry.keywords <= words or entry.only not in {None, words - {"STARTTLS"}}:
             continue
-        version = None
-        for part, pattern in entry.patterns:
-            spoken = said[part]
-            match = pattern.search(spoken) if spoken is not None else None
-            if match is None:
-                break
-            version = version or match.groupdict().get("version")
-        else:
-            return Software(entry.name, version.rstrip(".") if version else None)
-    return Software(UNKNOWN)
+        matches = [
+            None if (spoken := said[part]) is None else pattern.search(spoken) for part, pattern in entry.patterns
+        ]
+        if None not in matches:
+            versions = (match.groupdict().get("version") for match in matches if match)
+            version = next(filter(None, versions), None)
+            claims.append((entry, Software(entry.name, version.rstrip(".") if version else None)))
+    return tuple(claims)
 
 
 def of_observation(observation: Observation) -> str | None:

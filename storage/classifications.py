@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, delete, select, update
 
 from scanner.records import Classification, DaneVerdict, Program
 from storage.database import Database
-from storage.dialects import upsert
+from storage.dialects import Columns, upsert
 from storage.rows import Row
 from storage.schema import classification, dane_verdict, list_classification, scan
 
@@ -59,11 +59,15 @@ def replace_classifications(
         database.write(lambda connection: _replace(connection, scan_id, basis, file))
 
 
+def _everything(new: Columns) -> Columns:
+    return new
+
+
 def _replace(connection: Connection, scan_id: int, basis: Basis, file: IO[str]) -> None:
     for table in _TABLES:
         connection.execute(delete(table).where(table.c.scan_id == scan_id))
     for table, rows in _read(file):
-        upsert(connection, table, rows, lambda new: dict(new.items()))
+        upsert(connection, table, rows, _everything)
     settings = connection.execute(select(scan.c.settings).where(scan.c.id == scan_id)).scalar_one()
     connection.execute(
         update(scan)

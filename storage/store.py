@@ -192,18 +192,21 @@ def write(connection: Connection, batch: Batch) -> None:
 
 
 def _write_routing(connection: Connection, batch: Batch) -> None:
-    def same(*names: str) -> Callable[[Columns], Columns]:
-        return lambda new: {name: new[name] for name in names}
-
     # A resumed scan may ask for a host again: the answer with addresses is the one that its addresses came from.
     upsert(connection, mx_host, list(batch.hosts.values()))
-    facts = same("rcode_a", "rcode_aaaa", "authenticated")
-    upsert(connection, mx_host, list(batch.hosts_found.values()), facts)
+    upsert(connection, mx_host, list(batch.hosts_found.values()), _HOST_FACTS)
     upsert(connection, mx_address, batch.addresses)
     upsert(connection, mx_set_host, batch.set_hosts)
     upsert(connection, tlsa, batch.tlsa)
-    routing = same("routing", "rcode", "authenticated", "mx_set")
-    upsert(connection, domain, list(batch.domains.values()), routing)
+    upsert(connection, domain, list(batch.domains.values()), _ROUTING)
+
+
+def _same(*names: str) -> Callable[[Columns], Columns]:
+    return lambda new: {name: new[name] for name in names}
+
+
+_HOST_FACTS = _same("rcode_a", "rcode_aaaa", "authenticated")
+_ROUTING = _same("routing", "rcode", "authenticated", "mx_set")
 
 
 def _write_certificates(connection: Connection, batch: Batch) -> None:
@@ -222,18 +225,19 @@ def better_role(new: Columns) -> Columns:
 
 
 def _write_observations(connection: Connection, batch: Batch) -> None:
-    def attempted(new: Columns) -> Columns:
-        stored = endpoint.c
-        later = new["last_attempt"] > stored.last_attempt
-        return {
-            "claimed_attempt": greater(new["claimed_attempt"], stored.claimed_attempt),
-            "last_attempt": greater(new["last_attempt"], stored.last_attempt),
-            "ended_at": case((later, new["ended_at"]), else_=stored.ended_at),
-            "reason": case((new["last_attempt"] >= stored.due_attempt, None), else_=stored.reason),
-        }
-
-    upsert(connection, endpoint, list(batch.endpoints.values()), attempted)
+    upsert(connection, endpoint, list(batch.endpoints.values()), _attempted)
     write_attempts(connection, batch.observations)
+
+
+def _attempted(new: Columns) -> Columns:
+    stored = endpoint.c
+    later = new["last_attempt"] > stored.last_attempt
+    return {
+        "claimed_attempt": greater(new["claimed_attempt"], stored.claimed_attempt),
+        "last_attempt": greater(new["last_attempt"], stored.last_attempt),
+        "ended_at": case((later, new["ended_at"]), else_=stored.ended_at),
+        "reason": case((new["last_attempt"] >= stored.due_attempt, None), else_=stored.reason),
+    }
 
 
 def write_attempts(connection: Connection, observations: Sequence[Row]) -> None:

@@ -1,0 +1,101 @@
+"""How fast observations enter a database, and for how long that ever holds the event loop.
+
+`python benchmarks/writing.py URL [COUNT]` prints one JSON object: endpoint rows a second (each with its
+observation, a certificate for some), and the longest pause of the loop in ms beyond the 5 ms that it sleeps.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from lab.authority import Authority, Leaf
+from mxcensus.collector import rare_collections
+from scanner import certificates, names, operators, software
+from scanner.ledger import Record
+from scanner.records import ClientAuth, Endpoint, Observation, Stage, Status
+from storage.database import open_database
+from storage.writer import Writer
+
+BEAT = 0.005
+CERTIFICATES = 2_000
+"""As many are issued; a census has more, but making them here would be what is measured."""
+
+
+def records(count: int) -> Iterator[Record]:
+    authority, at = Authority(), datetime(2026, 1, 1, tzinfo=UTC)
+    issuer = authority.issue(Leaf("server+client"), "bench.test")[1][1]
+    ders = []
+    for number in range(CERTIFICATES):
+        leaf = certificates.parse(_der(authority.issue(Leaf("server+client"), f"h{number}.bench.test")[1][0]))
+        ders.append(leaf.der)
+        yield leaf
+    yield certificates.parse(_der(issuer))
+    for number in range(count):
+        host = f"h{number}.op{number % 5000}.test"
+        yield Observation(
+            endpoint=Endpoint(host, f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 25),
+            attempt=1,
+            status=Status.MEASURED,
+            stage=Stage.QUIT,
+            failure=None,
+            started_at=at,
+            duration_ms=900,
+            greeting=f"{host} ESMTP Postfix",
+            ehlo_greeting=host,
+            ehlo_keywords=("PIPELINING", "SIZE 10240000", "STARTTLS", "8BITMIME"),
+            starttls_offered=True,
+            tls_version="TLSv1.3",
+            cipher_suite="TLS_AES_256_GCM_SHA384",
+            group="x25519",
+            certificate_list=(ders[number % CERTIFICATES], _der(issuer)),
+            client_auth=ClientAuth.NOT_REQUESTED,
+        )
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
+
+
+async def longest_pause(done: asyncio.Event) -> float:
+    longest, last = 0.0, time.monotonic()
+    while not done.is_set():
+        await asyncio.sleep(BEAT)
+        now = time.monotonic()
+        longest, last = max(longest, now - last - BEAT), now
+    return longest
+
+
+async def run(url: str, count: int) -> dict[str, float]:
+    prepared = list(records(count))
+    database = open_database(url)
+    scan_id = await database.new_scan(
+        label="bench", started_at=datetime.now(UTC), tool_version="0", rules_version="0", trust_id=None, seed=1,
+        settings={},
+    )  # fmt: skip
+    writer = Writer(
+        database, scan_id, seed=1, operator_of=operators.operator, software_of=software.of_observation,
+        ca_name_text=names.name_text,
+    )  # fmt: skip
+    done = asyncio.Event()
+    beating = asyncio.create_task(longest_pause(done))
+    began, cpu = time.monotonic(), time.process_time()
+    async with writer:
+        for record in prepared:
+            await writer.write(record)
+    seconds, cpu = time.monotonic() - began, time.process_time() - cpu
+    done.set()
+    pause = await beating
+    database.close()
+    return {"rows_a_second": count / seconds, "cpu_ms": cpu / count * 1000, "longest_pause_ms": pause * 1000}
+
+
+if __name__ == "__main__":
+    with rare_collections():
+        print(json.dumps(uvloop.run(run(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 50_000))))

@@ -1,0 +1,93 @@
+"""A real name server (NSD) for a census of any size: domains d0... whose MX hosts h0... each have an address.
+
+`python benchmarks/zones.py DOMAINS HOSTS` prints the port and serves until its standard input closes.
+"""
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ORIGIN = "bench.test"
+CONFIG = """\
+server:
+    ip-address: 127.0.0.1@{port}
+    server-count: 1
+    database: ""
+    username: ""
+    chroot: ""
+    zonesdir: "{root}"
+    zonelistfile: "{root}/zone.list"
+    xfrdfile: "{root}/xfrd.state"
+    xfrdir: "{root}"
+    pidfile: "{root}/nsd.pid"
+    rrl-ratelimit: 0
+remote-control:
+    control-enable: no
+zone:
+    name: {origin}
+    zonefile: {root}/zone
+"""
+QUESTION = b"\0\7\1\0\0\1\0\0\0\0\0\0\5bench\4test\0\0\6\0\1"  # SOA
+START_SECONDS = 120
+
+
+def domain(number: int) -> str:
+    """The name of a domain."""
+    return f"d{number}.{ORIGIN}"
+
+
+def records(domains: int, hosts: int) -> Iterator[str]:
+    """The lines of the zone; host number n serves the domains n, n + hosts, ..."""
+    yield f"$ORIGIN {ORIGIN}.\n$TTL 3600\n@ SOA ns.{ORIGIN}. bench 1 3600 600 86400 3600\n@ NS ns\nns A 127.0.0.1\n"
+    for number in range(hosts):
+        yield f"h{number} A 127.{1 + number // 62500}.{number // 250 % 250}.{1 + number % 250}\n"
+    for number in range(domains):
+        yield f"d{number} MX 10 h{number % hosts}\n"
+
+
+def main() -> None:
+    domains, hosts = map(int, sys.argv[1:])
+    program = shutil.which("nsd") or "/usr/sbin/nsd"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="bench-nsd-") as folder:
+        root = Path(folder)
+        with (root / "zone").open("w", encoding="ascii") as zone:
+            zone.writelines(records(domains, hosts))
+        (root / "nsd.conf").write_text(CONFIG.format(port=port, root=root, origin=ORIGIN), encoding="utf-8")
+        server = subprocess.Popen(
+            [program, "-d", "-c", root / "nsd.conf"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            _wait_for(port, server)
+            print(port, flush=True)
+            sys.stdin.read()
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    """Until the server answers; a big zone takes a while to load."""
+    deadline = time.monotonic() + START_SECONDS
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        while time.monotonic() < deadline and server.poll() is None:
+            try:
+                client.sendto(QUESTION, ("127.0.0.1", port))
+                client.recv(2048)
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+    raise SystemExit("nsd did not answer")
+
+
+if __name__ == "__main__":
+    main()
