@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= auto
 
-.PHONY: help install demo test soak fuzz audit check format lock lab bench clean
+.PHONY: help install demo test soak fuzz audit check format lock lab bench matrix clean
 
 help:
-	@echo "make demo | test | soak | fuzz | audit | check | bench | install | lock | clean"
+	@echo "make demo | test | soak | fuzz | audit | check | bench | matrix | install | lock | clean"
 
 install: $(VENV)/.installed
 
@@ -70,6 +70,11 @@ lock:
 
 bench: install
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+# Starts six mail servers, observes them, and rewrites docs/software-matrix.md. Needs root, network and some minutes.
+matrix: install
+	@LAB=require sh scripts/lab-packages.sh matrix
+	$(BIN)/python -m matrix
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -11,10 +11,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 
 from mxcensus.plan import trust_manifest
-from scanner import dane
+from scanner import ca_names, dane
 from scanner.classify import Classifier
 from scanner.policy import RULES_VERSION
-from scanner.records import Classification, DaneVerdict
+from scanner.records import CaNamesVerdict, Classification, DaneVerdict
 from scanner.trust import TrustSnapshot
 from storage import reader
 from storage.classifications import Basis, programs_text, replace_classifications
@@ -73,10 +73,21 @@ def classify_scan(database: Database, scan: int, snapshot: TrustSnapshot) -> Rec
                 verdict, record = dane.judge(tlsa, listed, at)
                 yield DaneVerdict(host, digest, verdict, None if record is None else record.parameters)
 
+    def asked() -> Generator[CaNamesVerdict]:
+        public = ca_names.public_names(snapshot)
+        with closing(reader.asked_names(database, scan)) as work:
+            for digest, names, listed, own in work:
+                yield CaNamesVerdict(digest, listed, ca_names.ca_names_class(names, own, public))
+
     basis = Basis(RULES_VERSION, snapshot.id, trust_manifest(snapshot))
     # also when one is left half read
-    with closing(certificates()) as found, closing(lists()) as complete, closing(verdicts()) as judged:
-        replace_classifications(database, scan, basis, found, complete, judged)
+    with (
+        closing(certificates()) as found,
+        closing(lists()) as complete,
+        closing(verdicts()) as judged,
+        closing(asked()) as named,
+    ):
+        replace_classifications(database, scan, basis, found, complete, judged, named)
     return Reclassified(
         scan=scan,
         certificates=transitions["hierarchy"].total(),

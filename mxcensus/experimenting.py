@@ -20,9 +20,10 @@ from mxcensus.steps import is_special, now, refusal_of, session_settings
 from scanner import addresses, operators
 from scanner.client_certificates import Variant
 from scanner.experiment import CONTROL, Planned, Steps, every, experiment, one_a_host
-from scanner.records import Endpoint, Observation, Outcome, ScanInfo, Trial
+from scanner.records import Endpoint, Observation, ScanInfo
 from scanner.resolver import Resolver
 from scanner.session import observe
+from scanner.trials import Outcome, Trial
 from storage import experiments
 from storage.database import Database, open_database
 

@@ -107,6 +107,28 @@ class Definition:
 
 MEASURED = "units with at least one measured endpoint"
 AGREE = "units whose measured endpoints all have this key; `mixed` where they do not agree"
+SEEN = (
+    (
+        "separates_roles",
+        "Software that can separate the two roles",
+        "present one certificate as a server and another as a client",
+    ),
+    (
+        "asks_by_default",
+        "Software that asks for a client certificate by default",
+        "ask without being told to",
+    ),
+    (
+        "rejects_server_only",
+        "Software that refuses a client certificate for servers only",
+        "refuse a client certificate with serverAuth alone where it requires one",
+    ),
+)
+"""Facts of `reports.software_matrix`, each with its figure's title and what it is to have been seen."""
+SEEN_CAVEAT = (
+    "Joins what servers claim to be with what one build of that software was seen to do on loopback "
+    "(software-matrix.md): what it can do, not how this server is configured; another TLS library can differ."
+)
 EXPOSED = (
     "units whose measured endpoints all have certificates of this month: that of the first renewal that can no "
     "longer carry both roles, since the CA ends them or a program that trusts the root forbids them, whichever is "
@@ -210,6 +232,19 @@ DEFINITIONS: tuple[Definition, ...] = (
         MEASURED,
         "The certificate is the one presented as a server; what the host presents as a client is not seen.",
         QUESTION_CLIENT,
+    ),
+    Definition(
+        "client_ca_names",
+        "CAs named in requests for a client certificate",
+        EVERY,
+        ("client_ca_names",),
+        "units whose measured endpoints all ask with names of this class: `empty`, no name; `public`, all are "
+        "names of public CAs; `public-and-other`, some are; `own`, all are of CAs above what the server itself "
+        "presents; `private`, none is; `not-requested` and `untested` as in `client_auth`",
+        MEASURED,
+        "Names are what a server says that it takes, not what it checks.",
+        QUESTION_CLIENT,
+        order=("not-requested", "empty", "public", "public-and-other", "own", "private", "untested"),
     ),
     Definition(
         "issuers",
@@ -359,6 +394,20 @@ DEFINITIONS: tuple[Definition, ...] = (
         "not. A sender with DANE asks for no public CA where it is `match`; one without it may.",
         QUESTION_MOVE,
         order=("match", "mismatch", "unusable", "error", "none", "insecure"),
+    ),
+    *(
+        Definition(
+            f"software_{fact}",
+            title,
+            CONNECTED,
+            (fact,),
+            f"units whose measured endpoints all claim software that has been seen to {what} (`yes`) or not (`no`)",
+            MEASURED,
+            SEEN_CAVEAT,
+            QUESTION_SOFTWARE,
+            order=("yes", "no", "differs", "not-seen"),
+        )
+        for fact, title, what in SEEN
     ),
     Definition(
         "sni_agreement",

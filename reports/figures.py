@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
+from reports import software_matrix
 from reports.definitions import (
     DEFINITIONS,
     MIXED,
@@ -335,8 +336,7 @@ def _rows(census: _Census, definition: Definition, unit: Unit, measured: Number 
     """The rows out of `measured` units; with None those without the largest operators, out of what is left."""
     family = REACH if definition.source is Source.TESTED else _family(definition)
     names = FAMILIES[family]
-    places = [names.index(name) for name in definition.keys]
-    key_of = {number: tuple(facts[at] for at in places) for number, facts in census.facts(family).items()}
+    key_of = {number: _key(facts, names, definition) for number, facts in census.facts(family).items()}
     # A fact that is "" does not apply: what a server asks of clients, say, to a certificate that others saw.
     counted = {number for number, key in key_of.items() if "" not in key}
     if definition.source is Source.TESTED:
@@ -357,9 +357,22 @@ def _rows(census: _Census, definition: Definition, unit: Unit, measured: Number 
     return _sorted_rows(definition, counts, touched, _total(counts.values()) if measured is None else measured)
 
 
+def _key(facts: tuple[str, ...], names: Sequence[str], definition: Definition) -> Key:
+    """The key fields of one combination of facts; what its software was seen to do is looked up."""
+
+    def value(name: str) -> str:
+        if name in software_matrix.FACTS:
+            software = facts[names.index("software")]
+            return software_matrix.answers(name).get(software, software_matrix.NOT_SEEN) if software else ""
+        return facts[names.index(name)]
+
+    return tuple(map(value, definition.keys))
+
+
 def _family(definition: Definition) -> str:
     """The family of facts that has all key fields of the figure, and the operators' rank where that is needed."""
-    wanted = {*definition.keys, *(("operators",) if definition.headline else ())}
+    facts = {"software" if name in software_matrix.FACTS else name for name in definition.keys}
+    wanted = facts | ({"operators"} if definition.headline else set())
     return next(family for family, names in FAMILIES.items() if wanted.issubset(names))
 
 

@@ -13,7 +13,8 @@ from datetime import datetime
 
 from scanner.ledger import Work, order_key
 from scanner.pace import Limits, Pacer
-from scanner.records import Endpoint, Failure, Observation, Outcome, Reason, Stage, Trial
+from scanner.records import Endpoint, Failure, Observation, Reason, Stage
+from scanner.trials import Outcome, Trial
 
 CONTROL = "none"
 """The variant without a certificate: what the others are compared with."""

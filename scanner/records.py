@@ -78,6 +78,25 @@ class Answer:
     data: tuple[object, ...] = ()
 
 
+class CaNames(StrEnum):
+    """Whose CAs a CertificateRequest names (RFC 8446 section 4.2.4, RFC 5246 section 7.4.4), first that holds."""
+
+    EMPTY = "empty"  # no name: any certificate may be sent
+    PUBLIC = "public"  # every name is of a root that a program trusts, or of an intermediate of the snapshot
+    PUBLIC_AND_OTHER = "public-and-other"  # some are
+    OWN = "own"  # none is, and every one is subject or issuer of what the same server presents
+    PRIVATE = "private"  # none is
+
+
+@dataclass(frozen=True, slots=True)
+class CaNamesVerdict:
+    """The class of the CA names of a request, beside one certificate_list; both by their digests as stored."""
+
+    ca_names_sha256: str
+    list_sha256: str
+    names_class: CaNames
+
+
 class Dane(StrEnum):
     """What DANE comes to for one host and what it presents (RFC 7672); the first three need no certificate."""
 
@@ -258,48 +277,13 @@ class Observation:
     certificate_list: tuple[bytes, ...] = ()
     client_auth: ClientAuth = ClientAuth.UNTESTED
     client_ca_names: tuple[bytes, ...] | None = None
+    client_certificate_types: tuple[str, ...] | None = None  # of the CertificateRequest, up to TLS 1.2 only
+    client_signature_algorithms: tuple[str, ...] | None = None  # likewise, in TLS 1.2 only
     ehlo_keywords_after_tls: tuple[str, ...] = ()  # this and the next serve `experiment`; scans do not store them
     tls_alert: int | None = None  # the alert with which the server ended the session
     source: str | None = None  # our own end, "address port"; this and the next two serve the log of connections
     octets_in: int = 0  # of TCP's payload
     octets_out: int = 0
-
-
-class Outcome(StrEnum):
-    """What became of one trial of an experiment."""
-
-    ACCEPTED = "accepted"  # the second EHLO got its 250
-    ALERT = "alert"  # a TLS alert ended the session
-    CLOSED = "closed"  # FIN or close_notify, from the handshake on
-    REPLY = "reply"  # a negative reply after the handshake
-    FAILED = "failed"  # any other end; stage and failure say which
-    NOT_TESTED = "not-tested"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One variant of a client certificate at one endpoint: what the server made of it.
-
-    `variant` is the label of the certificate, `none` for a session without one. `reason` says why it was not
-    tested; then all that follows is empty. `presented` tells whether the server asked, so that the certificate was
-    sent. `ehlo_keywords` are those of the second EHLO.
-    """
-
-    endpoint: Endpoint
-    variant: str
-    outcome: Outcome
-    reason: str | None = None
-    started_at: datetime | None = None
-    duration_ms: int | None = None
-    stage: Stage | None = None
-    failure: Failure | None = None
-    client_auth: ClientAuth | None = None
-    presented: bool = False
-    tls_version: str | None = None
-    tls_alert: int | None = None
-    reply_code: int | None = None
-    detail: str = ""
-    ehlo_keywords: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------- certificates and what they mean

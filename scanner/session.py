@@ -238,6 +238,7 @@ def _observation(facts: _Facts, end: Ending | None, duration_ms: int) -> Observa
     tls, refusal = facts.tls, facts.refusal
     presented = tls.certificate_list() if tls is not None else ()
     carrier = tls or facts.dialogue
+    request = tls.request() if tls is not None else None
     negotiated = tls if tls is not None and (presented or tls.completed) else None
     observation = Observation(
         endpoint=facts.endpoint,
@@ -260,6 +261,8 @@ def _observation(facts: _Facts, end: Ending | None, duration_ms: int) -> Observa
         certificate_list=presented,
         client_auth=decide(_handshake_end(facts, end)),
         client_ca_names=tls.client_ca_names() if tls is not None else None,
+        client_certificate_types=request.certificate_types if request else None,
+        client_signature_algorithms=request.signature_algorithms if request else None,
         ehlo_keywords_after_tls=facts.keywords_after_tls,
         tls_alert=tls.alert if tls is not None else None,
         source=facts.dialogue.source if facts.dialogue is not None else None,

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL, crypto
 
 from scanner.dialogue import Dialogue, Ending, lost
-from scanner.handshake_records import MAX_KEPT, certificates_in
+from scanner.handshake_records import MAX_KEPT, Request, certificates_in, request_in
 from scanner.records import Failure
 from scanner.suites import group_name, suite_name
 
@@ -109,6 +109,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         self._tls_seen = False
         self._received = 0
         self._records = bytearray()  # of the handshake, as received
+        self._request: Request | None = None
         self._early = b""  # decrypted before there was a dialogue to take it
         self._woken: asyncio.Future[None] | None = None
         self._below = below
@@ -202,6 +203,12 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
             return None
         return tuple(name.der() for name in self._connection.get_client_ca_list())
 
+    def request(self) -> Request | None:
+        """Certificate types and signature algorithms of the CertificateRequest, up to TLS 1.2."""
+        if self._request is None and self.requested:
+            self._request = request_in(self._records, self.version())
+        return self._request
+
     def note_alert(self, level: int, number: int) -> None:
         """The server sent an alert; keep those that end the session.
 
@@ -276,6 +283,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
 
         if self._step(shake):
             self.completed = True
+            self._request = self.request()
             self._records.clear()
             self._wake_up()
             self._read()  # a server may speak in the same packet as its Finished

@@ -4,11 +4,17 @@
 # leaves it at that, since the tests skip. LAB=require makes anything missing an error.
 #
 # Postfix and Exim conflict as packages, so Exim is unpacked under .lab/exim and only its libraries are installed.
+# With the word `matrix`: what the software matrix needs instead, to make its roots and to fetch Haraka.
 set -u
 PATH=$PATH:/usr/sbin:/sbin
 cd "$(dirname "$0")/.." || exit 1
 lab=$PWD/.lab
 exim=$lab/exim/usr/sbin/exim4
+for=${1:-tests}
+case $for in
+    matrix) programs="postfix openssl debootstrap node npm" ;;
+    *) programs="postfix nsd unbound openssl chromium" ;;
+esac
 
 postgresql() {
     command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
@@ -19,10 +25,10 @@ exim_runs() {  # unpacked, every shared library found, and the user that Debian 
 }
 
 missing() {
-    for program in postfix nsd unbound openssl chromium; do
+    for program in $programs; do
         command -v $program >/dev/null || echo $program
     done
-    postgresql || echo postgresql
+    [ "$for" = matrix ] || postgresql || echo postgresql
     exim_runs || echo exim4
 }
 
@@ -79,7 +85,11 @@ fetch_exim() (
 everything() {
     packages=
     for name in $wanted; do
-        [ "$name" = exim4 ] || packages="$packages $name"
+        case $name in
+            exim4) ;;
+            node) packages="$packages nodejs" ;;
+            *) packages="$packages $name" ;;
+        esac
     done
     # shellcheck disable=SC2086  # one word a package
     install $packages || return 1

@@ -14,14 +14,14 @@ from typing import IO
 
 from sqlalchemy import Connection, Table, delete, select, update
 
-from scanner.records import Classification, DaneVerdict, Program
+from scanner.records import CaNamesVerdict, Classification, DaneVerdict, Program
 from storage.database import Database
 from storage.dialects import Columns, upsert
 from storage.rows import Row
-from storage.schema import classification, dane_verdict, list_classification, scan
+from storage.schema import ca_names_verdict, classification, dane_verdict, list_classification, scan
 
 BATCH = 2000
-_TABLES = (classification, list_classification, dane_verdict)
+_TABLES = (classification, list_classification, dane_verdict, ca_names_verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,19 @@ def replace_classifications(
     certificates: Iterable[Classification],
     lists: Iterable[tuple[str, bool]] = (),
     verdicts: Iterable[DaneVerdict] = (),
+    asked: Iterable[CaNamesVerdict] = (),
 ) -> None:
     """Store these classifications of a scan instead of all that it had, and note in the scan under what.
 
     `lists` has the digest of each certificate_list and whether it is complete, `verdicts` what TLSA records say of
-    lists. All may read from the database meanwhile; of two of one thing the later one holds.
+    lists, `asked` whose CAs were named in requests. All may read from the database meanwhile; of two of one thing
+    the later one holds.
     """
     rows = (
         (_row(scan_id, item) for item in certificates),
         ({"scan_id": scan_id, "list_sha256": digest, "chain_complete": complete} for digest, complete in lists),
         (_verdict_row(scan_id, item) for item in verdicts),
+        (_asked_row(scan_id, item) for item in asked),
     )
     with tempfile.TemporaryFile("w+", encoding="ascii") as file:
         for number, found in enumerate(rows):
@@ -109,6 +112,16 @@ def _verdict_row(scan_id: int, item: DaneVerdict) -> Row:
         "list_sha256": item.list_sha256,
         "dane": item.dane.value,
         "record": item.record,
+    }
+
+
+def _asked_row(scan_id: int, item: CaNamesVerdict) -> Row:
+    """The columns of `ca_names_verdict`, in the order of the table."""
+    return {
+        "scan_id": scan_id,
+        "ca_names_sha256": item.ca_names_sha256,
+        "list_sha256": item.list_sha256,
+        "names_class": item.names_class.value,
     }
 
 

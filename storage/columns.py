@@ -39,6 +39,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "duration_ms",
             "dane",
             "dane_record",
+            "client_certificate_types",
+            "client_signature_algorithms",
         ),
         "certificates": (
             "sha256",

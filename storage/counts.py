@@ -57,6 +57,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "server": ("software", "tls_version", "eku"),
         "policy": ("exposure", "programs", "ca_owner", "operators"),
         "cohort": ("issued_since", "expires_since", "eku"),
+        "asked": ("client_ca_names",),
         DANE: ("dane", "eku", "hierarchy"),
     }
 )

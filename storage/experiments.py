@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, insert, select, update
 
-from scanner.records import ClientAuth, Endpoint, Trial
+from scanner.records import ClientAuth, Endpoint
+from scanner.trials import Trial
 from storage.database import Database
 from storage.rows import endpoint_key, rfc3339
 from storage.schema import experiment, mx_address, observation, trial

@@ -42,10 +42,11 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import NOT_AFFECTED, Dane, Hierarchy, Reason, Role, Status
+from scanner.records import NOT_AFFECTED, ClientAuth, Dane, Hierarchy, Reason, Role, Status
 from storage import sightings
 from storage.facts import SEPARATOR, certificate_columns, joined
 from storage.schema import (
+    ca_names_verdict,
     certificate,
     classification,
     dane_verdict,
@@ -79,6 +80,7 @@ FACTS = (
     "exposure",
     "issued_since",
     "expires_since",
+    "client_ca_names",
     "operators",
     "dane",
 )
@@ -107,6 +109,9 @@ VALIDITY_UNKNOWN = "unknown"
 DATE_UNKNOWN = "unknown"
 OPERATOR_BANDS = ((1, "1"), (5, "2-5"), (10, "6-10"))
 OPERATOR_REST = "11 or more"
+
+_NO_NAMES = (ClientAuth.NOT_REQUESTED, ClientAuth.UNTESTED)
+"""Without a CertificateRequest there are no CA names; the state itself is the class then."""
 
 _HAS_OWNER = (
     Hierarchy.PUBLIC_CHROME,
@@ -253,6 +258,7 @@ class _Columns(NamedTuple):
     exposure: str
     issued_since: str
     expires_since: str
+    asked_names: str
     band: str
     tlsa_host: str
     dane: str
@@ -282,6 +288,7 @@ def _profile(read: _Columns) -> Profile:
             _exposure(read),
             read.issued_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
             read.expires_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
+            _asked_names(read) if ours else "",
             rank,
             (read.dane or (UNCLASSIFIED if read.tlsa_host else Dane.INSECURE.value)) if ours else "",
         )
@@ -290,6 +297,10 @@ def _profile(read: _Columns) -> Profile:
     else:
         said = ("", read.stage, read.failure or "none")
     return (read.status or Status.NOT_TESTED.value, *said, *[""] * (len(FACTS) - len(said) - 3), rank, "")
+
+
+def _asked_names(read: _Columns) -> str:
+    return read.asked_names or (read.client_auth if read.client_auth in _NO_NAMES else UNCLASSIFIED)
 
 
 def _exposure(read: _Columns) -> str:
@@ -363,6 +374,7 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
         observation.c.tls_version,
         func.replace(observation.c.software, SEPARATOR, ""),
         *certificate_columns(began),
+        ca_names_verdict.c.names_class,
         cast(BAND.c.band, String),
         case((tlsa.c.mx_host.is_not(None), "1")),
         func.coalesce(dane_verdict.c.dane, tlsa.c.standing),
@@ -402,6 +414,14 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
                 dane_verdict.c.scan_id == scan_id,
                 dane_verdict.c.mx_host == endpoint.c.mx_host,
                 dane_verdict.c.list_sha256 == observation.c.list_sha256,
+            ),
+        )
+        .outerjoin(
+            ca_names_verdict,
+            and_(
+                ca_names_verdict.c.scan_id == scan_id,
+                ca_names_verdict.c.ca_names_sha256 == observation.c.ca_names_sha256,
+                ca_names_verdict.c.list_sha256 == observation.c.list_sha256,
             ),
         )
         .where(endpoint.c.scan_id == scan_id)

@@ -21,6 +21,7 @@ from storage import dialects
 from storage.database import Database
 from storage.schema import (
     ca_name_set,
+    ca_names_verdict,
     certificate,
     certificate_list,
     classification,
@@ -215,6 +216,12 @@ class _Purge:
                 observation.c.list_sha256 == dane_verdict.c.list_sha256,
             )
             self._delete(dane_verdict, and_(dane_verdict.c.list_sha256.in_(some), not_(unseen)))
+            unasked = exists().where(
+                observation.c.scan_id == ca_names_verdict.c.scan_id,
+                observation.c.ca_names_sha256 == ca_names_verdict.c.ca_names_sha256,
+                observation.c.list_sha256 == ca_names_verdict.c.list_sha256,
+            )
+            self._delete(ca_names_verdict, and_(ca_names_verdict.c.list_sha256.in_(some), not_(unasked)))
         unused = _unused(self._connection, self._lists, observation.c.list_sha256)
         for some in _batches(_unused(self._connection, unused, sighting.c.list_sha256)):
             self._delete(certificate_list, certificate_list.c.list_sha256.in_(some))

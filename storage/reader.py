@@ -217,6 +217,8 @@ def _tested(row: Any, name_matches: NameMatches) -> Fields:
         "duration_ms": row.duration_ms,
         "dane": _dane(row),
         "dane_record": row.dane_record,
+        "client_certificate_types": row.client_certificate_types,
+        "client_signature_algorithms": row.client_signature_algorithms,
     }
 
 
@@ -389,6 +391,34 @@ def dane_work(
             by_digest = {item.sha256: certificate_of(item._asdict()) for item in found}
             presented = tuple(by_digest[sha256] for sha256 in listed if sha256 in by_digest)
             yield row.mx_host, row.list_sha256, tlsa_of(records._asdict()), presented, row.at
+
+
+def asked_names(database: Database, scan_id: int) -> Generator[tuple[str, list[str], str, list[str]]]:
+    """Every pair of CA names that were asked for and certificate_list beside them in one session of the scan.
+
+    Digest of the names, the names; digest of the list, subjects and issuers of its certificates; RFC 4514 text.
+    """
+    query = (
+        select(observation.c.ca_names_sha256, observation.c.list_sha256, ca_name_set.c.names)
+        .join(ca_name_set, ca_name_set.c.ca_names_sha256 == observation.c.ca_names_sha256)
+        .where(observation.c.scan_id == scan_id, observation.c.list_sha256.is_not(None))
+        .order_by(observation.c.list_sha256)
+    )
+    with database.reading() as connection:
+
+        @lru_cache(KNOWN_SETS)
+        def own_of(list_sha256: str) -> list[str]:
+            wanted = select(certificate_list.c.certificates).where(certificate_list.c.list_sha256 == list_sha256)
+            listed = set(connection.execute(wanted).scalar_one())
+            named = select(certificate.c.subject, certificate.c.issuer).where(certificate.c.sha256.in_(listed))
+            return [name for row in connection.execute(named) for name in row if name is not None]
+
+        last = None
+        for row in _stream(connection, query):
+            pair = (row.ca_names_sha256, row.list_sha256)
+            if pair != last:  # the writer takes what comes twice; this spares most of it
+                yield row.ca_names_sha256, row.names, row.list_sha256, own_of(row.list_sha256)
+            last = pair
 
 
 def _presented(scan_id: int) -> Select[*tuple[Any, ...]]:

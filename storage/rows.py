@@ -145,10 +145,16 @@ def observation_row(
         "certificate": certificates[0] if certificates else None,
         "client_auth": observation.client_auth.value,
         "ca_names_sha256": ca_names,
+        "client_certificate_types": _listed(observation.client_certificate_types),
+        "client_signature_algorithms": _listed(observation.client_signature_algorithms),
         "software": software,
         "started_at": observation.started_at,
         "duration_ms": observation.duration_ms,
     }
+
+
+def _listed(names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else list(names)
 
 
 def digests(ders: Sequence[bytes]) -> list[str]:

@@ -181,6 +181,8 @@ observation = Table(
     Column("certificate", Name),  # the end entity certificate
     Column("client_auth", String(20), nullable=False),
     Column("ca_names_sha256", Name),
+    Column("client_certificate_types", JSON(none_as_null=True)),  # these two: NULL where TLS 1.3 encrypts them
+    Column("client_signature_algorithms", JSON(none_as_null=True)),
     Column("software", Text),
     Column("started_at", UtcTime, nullable=False),
     Column("duration_ms", Integer, nullable=False),
@@ -277,6 +279,16 @@ classification = Table(
     Column("exposure", String(16)),  # this and the next two: NULL until classified by rules that have them
     Column("issued_since", String(10)),
     Column("expires_since", String(10)),
+    sqlite_with_rowid=False,
+)
+
+ca_names_verdict = Table(
+    "ca_names_verdict",
+    metadata,
+    _scan_id(),
+    Column("ca_names_sha256", Name, primary_key=True),
+    Column("list_sha256", Name, primary_key=True),
+    Column("names_class", String(20), nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -122,6 +122,9 @@ def _certificate(rng, census, number, text):
     }
 
 
+ASKED_NAMES = (None, "empty", "public", "own", "private")
+
+
 def _endpoint(rng, census, host, address, text):
     row = {"mx_host": host, "address": address, "port": 25, "attempt": rng.choice([1, 2]), "reason": None}
     row |= {"stage": None, "failure": None, "certificate": None, "client_auth": None, "tls_version": None}
@@ -139,10 +142,11 @@ def _endpoint(rng, census, host, address, text):
         "stage": stage,
         "failure": failure,
         "certificate": rng.choice(list(census.certificates)),
-        "client_auth": rng.choice(CLIENT_AUTH),
+        "client_auth": (state := rng.choice(CLIENT_AUTH)),
         "tls_version": rng.choice(["TLSv1.2", "TLSv1.3"]),
         "software": text or rng.choice(["postfix", "exim", None]),
         # an endpoint's list is not shared with others here, so each may have a verdict of its own
+        "asked_names": None if state in ("not-requested", "untested") else rng.choice(ASKED_NAMES),
         "dane": (census.tlsa.get(host, "insecure") or rng.choice(VERDICTS)),
     }
 
@@ -242,6 +246,9 @@ def _store_endpoint(put, row):
             facts = {name: row[name] for name in names}
             listed = f"list of {row['mx_host']} {row['address']}"
             facts["list_sha256"] = listed if row["certificate"] else None
+            if asked := row.get("asked_names"):
+                facts["ca_names_sha256"] = "names"
+                put(schema.ca_names_verdict, ca_names_sha256="names", list_sha256=listed, names_class=asked)
             if row.get("dane") in VERDICTS:
                 put(schema.dane_verdict, mx_host=row["mx_host"], list_sha256=listed, dane=row["dane"])
         put(

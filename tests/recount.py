@@ -1,10 +1,13 @@
 """Figures of a random census counted again, one unit at a time, from its dicts: slow, plain and independent."""
 
 import math
+import tomllib
 from collections import Counter, defaultdict
+from pathlib import Path
 
 from censuses import START
 
+MATRIX = tomllib.loads((Path(__file__).parents[1] / "reports/data/software_matrix.toml").read_text())
 CERTIFICATE_FIELDS = {"eku": "eku_class", "hierarchy": "hierarchy", "key_type": "key_type"}
 PUBLIC = ("public-chrome", "public-not-chrome", "public-purpose-unknown", "public-other-purpose", "distrusted")
 LIMITS = [(47, "0-47"), (100, "48-100"), (200, "101-200"), (398, "201-398"), (825, "399-825")]
@@ -18,6 +21,12 @@ def value_of(census, bands, endpoint, field):
         return endpoint[field]
     if field in ("tls_version", "software"):
         return endpoint[field] or "unknown"
+    if field in ("separates_roles", "asks_by_default", "rejects_server_only"):
+        seen = {row[field] for row in MATRIX["software"] if row["name"] == (endpoint["software"] or "unknown")}
+        return seen.pop() if len(seen) == 1 else "differs" if seen else "not-seen"
+    if field == "client_ca_names":
+        state = endpoint["client_auth"]
+        return state if state in ("not-requested", "untested") else endpoint["asked_names"] or "unclassified"
     if field == "operators":
         return bands.get(census.hosts[endpoint["mx_host"]], "11 or more")
     certificate = census.certificates[endpoint["certificate"]]

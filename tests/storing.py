@@ -77,9 +77,9 @@ async def store(database, scan_id, *records):
 BASIS = Basis("1", "test", {"as_of": "2026-03-01", "not_measurable": []})
 
 
-def classify(database, scan_id, certificates, lists=(), basis=BASIS, verdicts=()):
+def classify(database, scan_id, certificates, lists=(), basis=BASIS, verdicts=(), asked=()):
     """Store what a classification pass found."""
-    replace_classifications(database, scan_id, basis, certificates, lists, verdicts)
+    replace_classifications(database, scan_id, basis, certificates, lists, verdicts, asked)
 
 
 def endpoint(number=1, *, host=None, address=None, port=25):

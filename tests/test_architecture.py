@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("mxcensus", "scanner", "storage", "reports", "lab")
+PACKAGES = ("mxcensus", "scanner", "storage", "reports", "lab", "matrix")
 
 MAY_IMPORT = {
     "scanner": {"scanner"},
-    "storage": {"storage", "scanner.records", "scanner.ledger"},
+    "storage": {"storage", "scanner.records", "scanner.ledger", "scanner.trials"},
     "reports": {"reports", "storage", "scanner.records"},
     "lab": {"lab"},
     "mxcensus": {"mxcensus", "scanner", "storage", "reports", "lab"},
+    "matrix": {"matrix", "mxcensus", "scanner", "lab"},
 }
 
 STEPS = ("targets", "resolver", "routing", "session", "certificates", "trust", "classify", "pace", "ledger")
@@ -26,6 +27,7 @@ STEP_EXCEPTIONS = {
 
 PURE = (
     "scanner.records",
+    "scanner.trials",
     "scanner.targets",
     "scanner.exclusions",
     "scanner.addresses",
@@ -46,11 +48,16 @@ PURE = (
     "scanner.classify",
     "scanner.policy",
     "scanner.client_auth",
+    "scanner.ca_names",
+    "scanner.handshake_records",
     "scanner.software",
     "scanner.pace",
     "reports.definitions",
     "reports.roles",
     "reports.figures",
+    "reports.software_matrix",
+    "matrix.results",
+    "matrix.render",
     "reports.comparison",
     "reports.text",
     "reports.as_json",

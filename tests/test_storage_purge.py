@@ -7,10 +7,11 @@ from sqlalchemy import func, select
 from storing import certificate, classify, endpoint, measured, new_experiment, new_scan, routing, store
 from test_storage_reader import classified
 
-from scanner.records import Dane, DaneVerdict, Outcome, Role, Sighting, TlsaRecord, TlsaSet, Trial
+from scanner.records import CaNames, CaNamesVerdict, Dane, DaneVerdict, Role, Sighting, TlsaRecord, TlsaSet
+from scanner.trials import Outcome, Trial
 from storage import experiments, reader
 from storage.purge import purge
-from storage.rows import digests, list_digest
+from storage.rows import ca_names_digest, digests, list_digest
 from storage.schema import metadata
 
 MINE, THEIRS = endpoint(1, host="mx.mine.example"), endpoint(2, host="mx.theirs.example")
@@ -47,7 +48,12 @@ async def census(database, *, mine=True):
     verdicts = [
         DaneVerdict(hosts[der], digest, Dane.MATCH, "3 1 1") for der, (digest, _) in zip(leaves, lists, strict=True)
     ]
-    classify(database, scan_id, [classified(der) for der in ders], lists, verdicts=verdicts)
+    named = {b"mine": b"\x01", b"theirs": b"\x02"}
+    asked = [
+        CaNamesVerdict(ca_names_digest([named[der]]), digest, CaNames.PRIVATE)
+        for der, (digest, _) in zip(leaves, lists, strict=True)
+    ]
+    classify(database, scan_id, [classified(der) for der in ders], lists, verdicts=verdicts, asked=asked)
     number = await new_experiment(database)
     for position, tried in enumerate([MINE, THEIRS] if mine else [THEIRS]):
         await experiments.write(database, number, position, Trial(tried, "none", Outcome.ACCEPTED))
@@ -74,7 +80,7 @@ def names(database, scan_id):
 ALL = {
     "domain", "mx_set_host", "mx_host", "mx_address", "endpoint", "observation", "certificate", "certificate_list",
     "ca_name_set", "scan_certificate", "classification", "list_classification", "trial", "tlsa", "dane_verdict",
-    "sighting",
+    "sighting", "ca_names_verdict",
 }  # fmt: skip
 
 

@@ -8,11 +8,12 @@ import contextlib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.mta.listener import Asks, Credential, Listener, ServerError, Visit
+from lab.mta.listener import Asks, Credential, Listener, Relay, ServerError, Visit
 from lab.mta.process import directory, process, program
 
 UNPACKED = Path(__file__).parents[2] / ".lab" / "exim" / "usr" / "sbin" / "exim4"
@@ -20,6 +21,7 @@ USER = "Debian-exim"
 
 CONFIG = """\
 primary_hostname = exim.invalid
+exim_path = {exim}
 spool_directory = {root}/spool
 log_file_path = {root}/log/%slog
 pid_file_path = {root}/exim.pid
@@ -33,9 +35,7 @@ smtp_accept_max = 0
 smtp_accept_queue = 0
 rfc1413_query_timeout = 0s
 tls_advertise_hosts = <; {tls}
-tls_try_verify_hosts = <; {asks}
-tls_verify_hosts = <; {insists}
-tls_certificate = ${{lookup{{$received_ip_address}}lsearch{{{root}/chains}}}}
+{verifying}tls_certificate = ${{lookup{{$received_ip_address}}lsearch{{{root}/chains}}}}
 tls_privatekey = ${{lookup{{$received_ip_address}}lsearch{{{root}/keys}}}}
 tls_verify_certificates = ${{lookup{{$received_ip_address}}lsearch{{{root}/cas}}{{$value}}{{system}}}}
 tls_require_ciphers = ${{lookup{{$received_ip_address}}lsearch{{{root}/priorities}}{{$value}}{{NORMAL}}}}
@@ -48,6 +48,25 @@ seen:
 deny:
   deny
 """
+VERIFYING = """\
+tls_try_verify_hosts = <; {asks}
+tls_verify_hosts = <; {insists}
+"""
+RELAY = """
+begin routers
+out:
+  driver = manualroute
+  domains = *
+  route_list = * {relay.address}::{relay.port} byname
+  self = send
+  transport = out
+
+begin transports
+out:
+  driver = smtp
+  hosts_require_tls = *
+  tls_try_verify_hosts =
+{certificate}"""
 
 # A host list is matched against the client, so the address that it came to is asked for inside an expansion.
 TO_ONE_OF = "${{if inlisti{{$received_ip_address}}{{<; {addresses}}}{{*}}}}"
@@ -71,7 +90,7 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "exim4 needs root"
 
 
-def configuration(root: Path, listeners: Sequence[Listener]) -> str:
+def configuration(root: Path, listeners: Sequence[Listener], relay: Relay | None = None) -> str:
     """The text of exim.conf; one port for all listeners."""
     ports = {listener.port for listener in listeners}
     if len(ports) != 1:
@@ -81,14 +100,28 @@ def configuration(root: Path, listeners: Sequence[Listener]) -> str:
         addresses = [listener.address for listener in listeners if chosen(listener)]
         return TO_ONE_OF.format(addresses=" ; ".join(addresses)) if addresses else ""
 
-    return CONFIG.format(
-        root=root,
-        port=ports.pop(),
-        interfaces=" ; ".join(listener.address for listener in listeners),
-        tls=reached(lambda one: bool(one.credentials)),
+    verifying = VERIFYING.format(
         asks=reached(lambda one: one.asks is Asks.ASKS),
         insists=reached(lambda one: one.asks is Asks.INSISTS),
     )
+    untouched = all(listener.asks is Asks.DEFAULT for listener in listeners)
+    return CONFIG.format(
+        root=root,
+        exim=executable(),
+        port=ports.pop(),
+        interfaces=" ; ".join(listener.address for listener in listeners),
+        tls=reached(lambda one: bool(one.credentials)),
+        verifying="" if untouched else verifying,
+    ) + (_relay(root, relay) if relay is not None else "")
+
+
+def _relay(root: Path, relay: Relay) -> str:
+    certificate = ""
+    if relay.credential is not None:
+        chain = _copy(relay.credential.chain, root / "client.chain")
+        key = _copy(relay.credential.key, root / "client.key")
+        certificate = f"  tls_certificate = {chain}\n  tls_privatekey = {key}\n"
+    return RELAY.format(relay=relay, certificate=certificate)
 
 
 def priority(versions: Sequence[str]) -> str:
@@ -129,9 +162,10 @@ def _copy(source: Path, target: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Exim:
-    """A running Exim; `log` is its main log."""
+    """A running Exim; `log` is its main log, `command` what runs it once more with the same configuration."""
 
     log: Path
+    command: tuple[str, ...]
 
     def visits(self, listener: Listener) -> tuple[Visit, ...]:
         """Every finished connection to a listener, in the order in which they ended."""
@@ -146,9 +180,14 @@ class Exim:
                     visits.append(Visit(said, ended["commands"].endswith("QUIT")))
         return tuple(visits)
 
+    def submit(self, message: str) -> None:
+        """Hand in a message from this machine and try to deliver it at once; where it goes is in the log."""
+        command = (*self.command, "-odf", "-i", "-f", "one@example.org", "two@example.com")
+        subprocess.run(command, input=message, text=True, capture_output=True, timeout=60, check=False)
+
 
 @contextlib.contextmanager
-def running(listeners: Sequence[Listener]) -> Iterator[Exim]:
+def running(listeners: Sequence[Listener], relay: Relay | None = None) -> Iterator[Exim]:
     """Run one Exim with all `listeners`; raises `ServerError` if it cannot or does not come up."""
     reason, exim = missing(), executable()
     if reason is not None or exim is None:
@@ -158,13 +197,13 @@ def running(listeners: Sequence[Listener]) -> Iterator[Exim]:
             path.mkdir()
             shutil.chown(path, USER, USER)
         config = root / "exim.conf"
-        config.write_text(configuration(root, listeners))
+        config.write_text(configuration(root, listeners, relay))
         config.chmod(0o644)
         for name, table in tables(root, listeners).items():
             (root / name).write_text("".join(f'"{address}": {value}\n' for address, value in table.items()))
         log, main = root / "output", root / "log" / "mainlog"
         # Ubuntu's GnuTLS refuses TLS 1.0 by a file for the whole system; a legacy listener exists to be measured.
-        command = ("env", "GNUTLS_SYSTEM_PRIORITY_FILE=/dev/null", exim, "-C", str(config), "-bdf")
+        command = ("env", "GNUTLS_SYSTEM_PRIORITY_FILE=/dev/null", exim, "-C", str(config))
         # Logged once every listener is bound; a connection to find out would count as a visit.
-        with process("exim", command, log, lambda: main.exists() and b"exim " in main.read_bytes()):
-            yield Exim(main)
+        with process("exim", (*command, "-bdf"), log, lambda: main.exists() and b"exim " in main.read_bytes()):
+            yield Exim(main, command)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lab.mta.listener import Asks, Listener, ServerError, Visit
+from lab.mta.listener import Asks, Listener, Relay, ServerError, Visit
 from lab.mta.process import directory, process, program
 
 HOME = Path(__file__).parents[2] / ".lab" / "haraka"
@@ -23,6 +23,7 @@ MAKE_SECONDS = 300
 
 # "false" is what an operator has to write; the default asks.
 TLS_INI = {
+    Asks.DEFAULT: "",
     Asks.NO: "requestCert=false\nrejectUnauthorized=false\n",
     Asks.ASKS: "requestCert=true\nrejectUnauthorized=false\n",
     Asks.INSISTS: "requestCert=true\nrejectUnauthorized=true\n",
@@ -72,7 +73,14 @@ class Haraka:
         )
 
 
-def write_configuration(folder: Path, listener: Listener) -> None:
+# A relay without the plugins that decide who may use one, since only the lab does.
+PLUGIN = """\
+exports.hook_rcpt = (next, connection) => {{ connection.relaying = true; next(OK) }}
+exports.hook_get_mx = (next) => next(OK, {{ priority: 0, exchange: "{relay.address}", port: {relay.port} }})
+"""
+
+
+def write_configuration(folder: Path, listener: Listener, relay: Relay | None = None) -> None:
     """Fill a configuration folder for one listener."""
     config = folder / "config"
     config.mkdir(parents=True)
@@ -96,7 +104,18 @@ def write_configuration(folder: Path, listener: Listener) -> None:
         files["tls_key.pem"] = credential.key.read_text()
         files["tls_cert.pem"] = credential.chain.read_text()
         authority = f"ca={listener.client_ca}\n" if listener.client_ca else ""
-        files["tls.ini"] = f"[main]\nkey=tls_key.pem\ncert=tls_cert.pem\n{authority}{TLS_INI[listener.asks]}"
+        # Neither file is named: they have the names that Haraka looks for by itself. What [main] names, it would
+        # also present as a client (load_plugin_tls_options in its tls_socket.js).
+        files["tls.ini"] = f"[main]\n{authority}{TLS_INI[listener.asks]}"
+    if relay is not None:
+        files["plugins"] += "lab_relay\n"
+        files["outbound.ini"] = "local_mx_ok=true\n"
+        (folder / "plugins").mkdir()
+        (folder / "plugins" / "lab_relay.js").write_text(PLUGIN.format(relay=relay))
+        if relay.credential is not None:
+            files["client_key.pem"] = relay.credential.key.read_text()
+            files["client_cert.pem"] = relay.credential.chain.read_text()
+            files["tls.ini"] += "[outbound]\nkey=client_key.pem\ncert=client_cert.pem\n"
     for name, text in files.items():
         (config / name).write_text(text)
 
@@ -116,13 +135,13 @@ def _listens(log: Path) -> bool:
 
 
 @contextlib.contextmanager
-def running(listeners: Sequence[Listener]) -> Iterator[Haraka]:
+def running(listeners: Sequence[Listener], relay: Relay | None = None) -> Iterator[Haraka]:
     """Run one Haraka a listener; raises `ServerError` if one cannot or does not come up."""
     script, node, logs = made(), program("node") or "node", {}
     with directory("haraka") as root, contextlib.ExitStack() as stack:
         for listener in listeners:
             folder = root / listener.name
-            write_configuration(folder, listener)
+            write_configuration(folder, listener, relay)
             log = logs[listener.name] = root / f"{listener.name}.log"
             command = (node, *_bounds(listener), str(script), "-c", str(folder))
             stack.enter_context(process("haraka", command, log, partial(_listens, log)))

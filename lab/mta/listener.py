@@ -8,6 +8,7 @@ from pathlib import Path
 class Asks(StrEnum):
     """What a server wants of the client's certificate."""
 
+    DEFAULT = "default"  # nothing is configured about it: what the software, or else its package, comes with
     NO = "no"
     ASKS = "asks"
     INSISTS = "insists"
@@ -43,6 +44,15 @@ class Listener:
     asks: Asks = Asks.NO
     versions: tuple[str, ...] = ()
     client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Where a server is to send all mail that it is given, over STARTTLS, and what it is told to present there."""
+
+    address: str
+    port: int
+    credential: Credential | None = None  # None: nothing is configured about it
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.mta.listener import Asks, Listener, ServerError, Visit
+from lab.mta.listener import Asks, Listener, Relay, ServerError, Visit
 from lab.mta.process import directory, process, program, stop_group
 
 MAIN_CF = """\
@@ -68,10 +68,21 @@ scache unix - - n - 1 scache
 
 # Postfix requires a certificate only where it requires TLS; at level "may" it would only ask.
 ASKING = {
-    Asks.NO: {"smtpd_tls_security_level": "may"},
+    Asks.DEFAULT: {"smtpd_tls_security_level": "may"},
+    Asks.NO: {"smtpd_tls_security_level": "may", "smtpd_tls_ask_ccert": "no"},
     Asks.ASKS: {"smtpd_tls_security_level": "may", "smtpd_tls_ask_ccert": "yes"},
     Asks.INSISTS: {"smtpd_tls_security_level": "encrypt", "smtpd_tls_req_ccert": "yes"},
 }
+
+# Mail from this machine goes to one host, whatever its certificate.
+RELAY = """
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+relayhost = [{relay.address}]:{relay.port}
+smtp_tls_security_level = encrypt
+disable_dns_lookups = yes
+smtp_host_lookup = native
+"""
 
 _LINE = re.compile(r" postfix/(?P<name>\S+)/smtpd\[(?P<pid>\d+)\]: (?P<text>.*)$", re.MULTILINE)
 _HELO = re.compile(r"NOQUEUE: info: (?:EHLO|HELO) from .* helo=<([^>]*)>")
@@ -129,7 +140,7 @@ class Postfix:
 
 
 @contextlib.contextmanager
-def running(listeners: Sequence[Listener], settings: str = "") -> Iterator[Postfix]:
+def running(listeners: Sequence[Listener], settings: str = "", relay: Relay | None = None) -> Iterator[Postfix]:
     """Run one Postfix with all `listeners`; raises `ServerError` if it cannot or does not come up.
 
     `settings` are further lines of main.cf.
@@ -143,6 +154,9 @@ def running(listeners: Sequence[Listener], settings: str = "") -> Iterator[Postf
             path.mkdir()
         shutil.chown(root / "data", "postfix")
         (config / "main.cf").write_text(MAIN_CF.format(root=root, hostname=listeners[0].name) + settings)
+        if relay is not None:
+            with (config / "main.cf").open("a") as main:
+                main.write(_relay(relay, root))
         (config / "master.cf").write_text("".join(map(service, listeners)) + MASTER_CF)
         log = root / "log"
         command = (postfix, "-c", str(config), "start-fg")
@@ -152,6 +166,17 @@ def running(listeners: Sequence[Listener], settings: str = "") -> Iterator[Postf
                 yield Postfix(log)
         finally:
             _stop_master(root / "queue" / "pid" / "master.pid")
+
+
+def _relay(relay: Relay, root: Path) -> str:
+    """The lines of main.cf for a relay; Postfix wants the key before the certificates, in one file or two."""
+    lines = RELAY.format(relay=relay)
+    if relay.credential is not None:
+        file = root / "client.pem"
+        file.touch(mode=0o600)
+        file.write_bytes(relay.credential.key.read_bytes() + relay.credential.chain.read_bytes())
+        lines += f"smtp_tls_chain_files = {file}\n"
+    return lines
 
 
 def _stop_master(pid_file: Path) -> None:

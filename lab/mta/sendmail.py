@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.mta import root as roots
 from lab.mta import transcript
-from lab.mta.listener import Asks, Listener, ServerError, Visit
+from lab.mta.listener import Asks, Listener, Relay, ServerError, Visit
 from lab.mta.process import process
 from lab.mta.root import Root, missing
 
@@ -40,7 +40,7 @@ define(`_LOCAL_SRV_FEATURES_', `1')dnl
 define(`_LOCAL_TLS_CLIENT_', `1')dnl
 FEATURE(`no_default_msa')dnl
 FEATURE(`nocanonify')dnl
-{daemons}MAILER(`smtp')dnl
+{relay}{daemons}MAILER(`smtp')dnl
 LOCAL_RULESETS
 SLocal_srv_features
 R$*\t$: $&{{daemon_name}}
@@ -51,6 +51,15 @@ R$*\t$: $&{{daemon_name}}
 SLocal_tls_client
 R$*\t$: $&{{daemon_name}} $| $&{{verify}}
 {insisting}R$*\t$@ OK
+"""
+RELAY = """\
+FEATURE(`accept_unresolvable_domains')dnl
+define(`SMART_HOST', `relay:[{relay.address}]')dnl
+define(`RELAY_MAILER_ARGS', `TCP $h {relay.port}')dnl
+"""
+CLIENT = """\
+define(`confCLIENT_CERT', `{chain}')dnl
+define(`confCLIENT_KEY', `{key}')dnl
 """
 DAEMON = "DAEMON_OPTIONS(`Family={family}, Addr={one.address}, Port={one.port}, Name={one.name}')dnl\n"
 INSISTS = 'R{name} $| OK\t$@ OK\nR{name} $| $*\t$#error $@ 5.7.0 $: "503 client certificate required"\n'
@@ -68,7 +77,7 @@ class Sendmail:
         return transcript.visits(self.log.read_text(errors="replace").splitlines(), listener.name)
 
 
-def configuration(root: Root, directory: Path, listeners: Sequence[Listener]) -> str:
+def configuration(root: Root, directory: Path, listeners: Sequence[Listener], relay: Relay | None = None) -> str:
     """The text of the mc file; copies credentials into the root."""
     paths = {}
     for one in listeners:
@@ -88,6 +97,7 @@ def configuration(root: Root, directory: Path, listeners: Sequence[Listener]) ->
         chain=chain,
         key=key,
         name=listeners[0].name,
+        relay=_relay(root, directory, relay) if relay is not None else "",
         daemons="".join(
             DAEMON.format(family="inet6" if ":" in one.address else "inet", one=one) for one in listeners
         ),
@@ -99,8 +109,12 @@ def configuration(root: Root, directory: Path, listeners: Sequence[Listener]) ->
     )
 
 
-def _daemon(listener: Listener) -> str:
-    return DAEMON.format(family="inet6" if ":" in listener.address else "inet", one=listener)
+def _relay(root: Root, directory: Path, relay: Relay) -> str:
+    lines = RELAY.format(relay=relay)
+    if relay.credential is not None:
+        chain, key = root.install(relay.credential, directory, "client")
+        lines += CLIENT.format(chain=chain, key=key)
+    return lines
 
 
 def _features(listener: Listener) -> str:
@@ -117,13 +131,13 @@ def _session(listener: Listener, chain: str, key: str) -> str:
 
 
 @contextlib.contextmanager
-def running(listeners: Sequence[Listener]) -> Iterator[Sendmail]:
+def running(listeners: Sequence[Listener], relay: Relay | None = None) -> Iterator[Sendmail]:
     """Run one Sendmail with all `listeners`; raises `ServerError` if it cannot or does not come up."""
     root = roots.made("sendmail", PACKAGES)
     with root.directory("sendmail") as directory:
         (directory / "queue").mkdir(mode=0o700)
         mc, cf = directory / "lab.mc", directory / "lab.cf"
-        mc.write_text(configuration(root, directory, listeners))
+        mc.write_text(configuration(root, directory, listeners, relay))
         here = "/usr/share/sendmail/cf/cf"
         root.run("sh", "-c", f"cd {here} && m4 ../m4/cf.m4 {root.inside(mc)} >{root.inside(cf)}")
         log, pid = directory / "transcript", directory / "pid"

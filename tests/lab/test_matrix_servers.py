@@ -31,7 +31,7 @@ EHLO_NAME = "census.example.net"
 
 
 def modes(name):
-    asks = [Asks.NO, Asks.INSISTS] if name == "opensmtpd" else list(Asks)  # it cannot ask without insisting
+    asks = [Asks.NO, Asks.INSISTS] if name == "opensmtpd" else list(TRUTH)  # it cannot ask without insisting
     return [(mode, version) for mode in asks for version in ("TLSv1.2", "TLSv1.3")]
 
 

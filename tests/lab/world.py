@@ -66,7 +66,7 @@ class Row:
 MODES = tuple(
     Row(f"{program}-{asks}-{version[-1]}", program, asks, (version,))
     for program in PROGRAMS
-    for asks in Asks
+    for asks in ASK_TRUTH
     for version in ("TLSv1.2", "TLSv1.3")
 )
 """Issue 5's table: each program, not asking, asking and requiring, on each version."""
