@@ -8,45 +8,30 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from mxcensus import __version__, hiding
-from mxcensus.commands import (
-    classify,
-    compare,
-    demo,
-    doctor,
-    experiment,
-    export,
-    listen,
-    merge_scans,
-    plan,
-    purge,
-    reclassify,
-    report,
-    scan,
-    serve,
-    trust,
-)
 from storage.errors import StorageFailed
 
 COMMANDS = (
-    scan,
-    plan,
-    doctor,
-    report,
-    export,
-    compare,
-    merge_scans,
-    classify,
-    reclassify,
-    purge,
-    serve,
-    trust,
-    experiment,
-    listen,
-    demo,
+    "scan",
+    "plan",
+    "doctor",
+    "report",
+    "export",
+    "compare",
+    "merge_scans",
+    "classify",
+    "reclassify",
+    "purge",
+    "serve",
+    "trust",
+    "experiment",
+    "listen",
+    "demo",
 )
+"""The modules of `mxcensus.commands`, one a command, in the order of the help."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,19 +41,27 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def build_parser() -> Parser:
+def build_parser(only: str | None = None) -> Parser:
+    """The parser of all commands, or of one: the modules of the others are not imported, which takes a while."""
     parser = Parser(
         prog="mxcensus", description="Counts what mail servers present over STARTTLS, without being rude to any."
     )
     parser.add_argument("--version", action="version", version=f"mxcensus {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    for name in COMMANDS if only is None else (only,):
+        import_module(f"mxcensus.commands.{name}").add_parser(commands)
     return parser
 
 
+def named(words: Sequence[str]) -> str | None:
+    """The module of the command that the command line begins with; None where it begins with something else."""
+    first = words[0].replace("-", "_") if words else ""
+    return first if first in COMMANDS else None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(named(words)).parse_args(words)
     if argv is None and hiding.has_password(getattr(arguments, "db", None) or ""):
         hiding.restart_without(arguments.db)
     try:

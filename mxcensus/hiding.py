@@ -7,15 +7,17 @@ process, with the URL in its environment, which only its owner can read, and `--
 import os
 import sys
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 VARIABLE = "MXCENSUS_DB"
 PREFIX = "env:"
 
 
 def has_password(url: str) -> bool:
     """Whether a database URL holds a password, in its place or in its query."""
+    if not url:
+        return False
+    from sqlalchemy import make_url  # noqa: PLC0415  # not for commands without a database: it takes a while
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

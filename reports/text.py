@@ -7,9 +7,12 @@ written as escapes (`\x1b`, `\u202e`), so that they can be seen and do nothing.
 
 import html
 import re
+from typing import TYPE_CHECKING
 
-from reports.figures import Number
 from scanner.records import PolicyRule
+
+if TYPE_CHECKING:  # SQLAlchemy comes with it, and commands without a database show text too
+    from reports.figures import Number
 
 LONGEST = 200
 """Characters of a shown text, the mark for what was cut included."""
@@ -57,7 +60,7 @@ def spreadsheet(text: str) -> str:
     return ("'" if text.startswith(_FORMULA) else "") + show(text, LONGEST_CELL)
 
 
-def number(value: Number) -> str:
+def number(value: "Number") -> str:
     """A count with thousands marked: `1,234`; weights in full."""
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,}"
 

@@ -11,7 +11,6 @@ from scanner import der
 from scanner.constraints import NameConstraints, Names, read_constraints, read_names
 from scanner.names import NameKey, name_key
 from scanner.records import Certificate
-from scanner.signatures import PublicKey, load_key
 
 BASIC_CONSTRAINTS, KEY_USAGE, NAME_CONSTRAINTS = "2.5.29.19", "2.5.29.15", "2.5.29.30"
 SUBJECT_KEY_ID, AUTHORITY_KEY_ID, SUBJECT_ALTERNATIVE_NAME = "2.5.29.14", "2.5.29.35", "2.5.29.17"
@@ -30,7 +29,6 @@ class Authority:
 
     name: NameKey
     spki: bytes
-    key: PublicKey | None
     key_bits: bytes
     known: bool = False
     certificates: list["CaCertificate"] = field(default_factory=list)
@@ -178,4 +176,4 @@ def new_authority(child: Child) -> Authority:
     """The authority that the certificate names, still without certificates."""
     spki = child.parts.spki
     bits = der.children(der.only(spki, der.SEQUENCE))[-1].content
-    return Authority(child.subject, spki, load_key(spki), bits)
+    return Authority(child.subject, spki, bits)

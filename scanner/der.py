@@ -71,9 +71,16 @@ def only(data: bytes, tag: int) -> Element:
 
 def children(parent: Element) -> list[Element]:
     """The elements inside a constructed element, in order."""
-    data, at, end = parent.data, parent.start, parent.end
-    found = []
+    data, _, _, at, end = parent
+    found: list[Element] = []
     while at < end:
+        # Most elements have a short length: those are read here, since a certificate makes so many.
+        if at + 2 <= end and (length := data[at + 1]) < 0x80 and (tag := data[at]) & 0x1F != 0x1F:
+            start = at + 2
+            if start + length <= end:
+                found.append(tuple.__new__(Element, (data, tag, at, start, start + length)))
+                at = start + length
+                continue
         child = element(data, at, end)
         found.append(child)
         at = child.end
@@ -137,8 +144,12 @@ class CertificateParts:
         return next((extension for extension in self.extensions if extension.oid == oid), None)
 
 
+@lru_cache(maxsize=4)
 def split_certificate(der: bytes) -> CertificateParts:
-    """The parts of one certificate; raises DerError when the outer structure is not there."""
+    """The parts of one certificate; raises DerError when the outer structure is not there.
+
+    The last few are kept, since who parses a certificate often looks for its issuer next.
+    """
     outer = children(only(der, SEQUENCE))
     if len(outer) != 3 or [part.tag for part in outer] != [SEQUENCE, SEQUENCE, BIT_STRING]:
         raise DerError("not a certificate")

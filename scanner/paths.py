@@ -307,7 +307,7 @@ class Pool:
         key = (child.certificate.sha256, authority.spki)
         if (known := self._verified.get(key)) is None:
             parts = child.parts
-            known = bool(verifies(authority.key, child.certificate.der, parts.tbs, parts.signature))
+            known = bool(verifies(load_key(authority.spki), child.certificate.der, parts.tbs, parts.signature))
             _bound(self._verified)
             self._verified[key] = known
         return known

@@ -6,6 +6,7 @@ cryptography and OpenSSL do the arithmetic. What they do not know, or what a hos
 
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -30,8 +31,12 @@ MOST_EXPONENT_BITS = 64
 """OpenSSL's own limit for large moduli; with an exponent as long as the modulus verifying is as dear as signing."""
 
 
+@lru_cache(maxsize=4096)
 def load_key(spki: bytes) -> PublicKey | None:
-    """The public key of a SubjectPublicKeyInfo's DER, or None when it cannot be used to verify."""
+    """The public key of a SubjectPublicKeyInfo's DER, or None when it cannot be used to verify.
+
+    The keys used last are kept: a CA's verifies many certificates, and most CAs of a pool none.
+    """
     try:
         with warnings.catch_warnings(action="ignore"):
             key = load_der_public_key(spki)

@@ -5,8 +5,7 @@ natural key, the same on every database. Generators belong to one thread. A row 
 names of the contract, in its order; lists are lists, times are RFC 3339 text in UTC with Z.
 """
 
-import base64
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -18,7 +17,7 @@ from scanner.records import Certificate, Dane, Reason, Status, TlsaSet
 from storage.classifications import programs_of
 from storage.columns import COLUMNS
 from storage.database import Database
-from storage.rows import certificate_of, rfc3339, tlsa_of
+from storage.rows import MORE_MEANING, certificate_fields, certificate_of, rfc3339, tlsa_of
 from storage.schema import (
     ca_name_set,
     certificate,
@@ -264,42 +263,6 @@ def certificates(database: Database, scan_id: int) -> Iterator[Fields]:
             meaning_of = {name: getattr(row, name) for name in names}
             meaning_of |= {name: programs_of(meaning_of[name]) for name in ("programs", "programs_unknown")}
             yield certificate_fields(record, row.role, row.class_now, meaning_of)
-
-
-MORE_MEANING = ("chrome_absence", "subclass", "ca_owner", "exposure", "issued_since", "expires_since")
-"""Fields of a classification that follow the contract's in rows `certificates` of JSON Lines."""
-
-
-def certificate_fields(
-    record: Certificate, role: str, class_now: str | None, meaning: Mapping[str, object]
-) -> Fields:
-    """One row `certificates`; `meaning` has the fields of its classification, None where it has none yet."""
-    return {
-        "sha256": record.sha256,
-        "role": role,
-        "subject": record.subject,
-        "issuer": record.issuer,
-        "serial": record.serial,
-        "not_before": rfc3339(record.not_before) if record.not_before else None,
-        "not_after": rfc3339(record.not_after) if record.not_after else None,
-        "key_type": record.key_type,
-        "key_bits": record.key_bits,
-        "spki_sha256": record.spki_sha256,
-        "signature_algorithm": record.signature_algorithm,
-        "dns_names": list(record.dns_names),
-        "eku_oids": None if record.eku_oids is None else list(record.eku_oids),
-        "eku_class": class_now or record.eku_class.value,
-        "effective_eku_class": meaning["effective_eku_class"],
-        "email": record.email,
-        "hierarchy": meaning["hierarchy"],
-        "programs": meaning["programs"],
-        "programs_unknown": meaning["programs_unknown"],
-        "chrome_estimated": meaning["chrome_estimated"],
-        "self_signed": meaning["self_signed"],
-        "parse_error": record.parse_error,
-        "der": base64.b64encode(record.der).decode(),
-        **{name: meaning[name] for name in MORE_MEANING},
-    }
 
 
 def presented_certificates(database: Database, scan_id: int) -> Generator[tuple[Certificate, Fields | None]]:

@@ -4,6 +4,7 @@ Digests that stand for a set: `mx_set` of the (preference, host, notes) in order
 digests in the order presented, `ca_names_sha256` of the names' DER in the order sent.
 """
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -234,6 +235,40 @@ def certificate_of(row: Mapping[str, Any]) -> Certificate:
     values["sct_timestamps"] = tuple(datetime.fromisoformat(at) for at in row["sct_timestamps"])
     values["der"] = bytes(row["der"])
     return Certificate(**values)
+
+
+MORE_MEANING = ("chrome_absence", "subclass", "ca_owner", "exposure", "issued_since", "expires_since")
+"""Fields of a classification that follow the contract's in rows `certificates` of JSON Lines."""
+
+
+def certificate_fields(record: Certificate, role: str, class_now: str | None, meaning: Mapping[str, object]) -> Row:
+    """One row `certificates`; `meaning` has the fields of its classification, None where it has none yet."""
+    return {
+        "sha256": record.sha256,
+        "role": role,
+        "subject": record.subject,
+        "issuer": record.issuer,
+        "serial": record.serial,
+        "not_before": rfc3339(record.not_before) if record.not_before else None,
+        "not_after": rfc3339(record.not_after) if record.not_after else None,
+        "key_type": record.key_type,
+        "key_bits": record.key_bits,
+        "spki_sha256": record.spki_sha256,
+        "signature_algorithm": record.signature_algorithm,
+        "dns_names": list(record.dns_names),
+        "eku_oids": None if record.eku_oids is None else list(record.eku_oids),
+        "eku_class": class_now or record.eku_class.value,
+        "effective_eku_class": meaning["effective_eku_class"],
+        "email": record.email,
+        "hierarchy": meaning["hierarchy"],
+        "programs": meaning["programs"],
+        "programs_unknown": meaning["programs_unknown"],
+        "chrome_estimated": meaning["chrome_estimated"],
+        "self_signed": meaning["self_signed"],
+        "parse_error": record.parse_error,
+        "der": base64.b64encode(record.der).decode(),
+        **{name: meaning[name] for name in MORE_MEANING},
+    }
 
 
 def rfc3339(at: datetime) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from mxcensus import cli
+from mxcensus.commands import demo
 from storage.errors import DiskFull
 
 
@@ -14,7 +15,7 @@ def ending(monkeypatch):
         def run(_):
             raise error
 
-        monkeypatch.setattr(cli.demo, "run", run)
+        monkeypatch.setattr(demo, "run", run)
         return cli.main(["demo"])
 
     return ends_with

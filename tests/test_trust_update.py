@@ -10,10 +10,11 @@ import ccadb_reports as reports
 import pytest
 from hierarchies import certificates, intermediate, leaf, root
 
-from mxcensus import snapshots
+from mxcensus import snapshots, trust_update
 from mxcensus.cli import main
-from mxcensus.snapshots import Sources
+from mxcensus.trust_update import Sources
 from scanner import ccadb, chrome_store
+from scanner.certificates import parse
 from scanner.classify import Classifier
 from scanner.inputs import read_certificates
 from scanner.records import Hierarchy, Program
@@ -84,7 +85,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def updated(home):
     with reports.serving(pages()) as url:
-        return snapshots.update(sources(url), bundled(), NOW, allow_shrink=True)
+        return trust_update.update(sources(url), bundled(), NOW, allow_shrink=True)
 
 
 def test_a_snapshot_from_a_server(updated, home):
@@ -126,7 +127,7 @@ def test_the_new_snapshot_is_in_use_and_a_newer_one_after_it(updated, home):
     changed = pages() | {"/root_store.textproto": reports.root_store((ROOTS[0], ""), (ROOTS[1], ""))}
     with reports.serving(changed) as url:
         later = NOW.replace(hour=11)
-        again = snapshots.update(sources(url), snapshots.in_use(), later, allow_shrink=True)
+        again = trust_update.update(sources(url), snapshots.in_use(), later, allow_shrink=True)
     assert snapshots.in_use().id == again.snapshot.id == "ccadb-2026-11-25T111530Z"
     assert updated.directory.is_dir(), "older ones stay"
     assert again.difference.added == ()
@@ -293,7 +294,7 @@ def test_reports_of_the_real_size(tmp_path, home):
         [item.der for item in read_certificates(SHARED / f"{name}.pem")]
         for name in ("intermediates", "roots_all_sources")
     )
-    parsed = {item.sha256: item for item in map(snapshots.snapshot.parse, [*cas, *roots])}
+    parsed = {item.sha256: item for item in map(parse, [*cas, *roots])}
     rows = {
         row["sha256"]: row for row in csv.DictReader((SHARED / "roots_all_sources.csv").read_text().splitlines())
     }
@@ -332,7 +333,7 @@ def test_reports_of_the_real_size(tmp_path, home):
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     files = {name: str(tmp_path / name) for name in texts}
-    updated = snapshots.update(
+    updated = trust_update.update(
         Sources(files["included"], files["records"], (files["pems"],), files["chrome"]), bundled(), NOW
     )
     found = load(updated.directory)

@@ -1,28 +1,36 @@
-"""`mxcensus classify`: EKU class and hierarchy of certificates in files; no network, no database.
+"""`mxcensus classify`: EKU class, hierarchy and policy cohorts of certificates in files; no network, no database.
 
-Every certificate is a subject, and all inputs together are the pool of issuers.
+Every certificate is a subject, and all inputs together are the pool of issuers. Once that is complete, copies of
+the process share the subjects.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mxcensus.commands import common
+from mxcensus.parallel import mapped, processors
 from reports import text
 from scanner import certificates
 from scanner.classify import Classifier
-from scanner.inputs import SourcedCertificate, read_certificates
-from scanner.records import Certificate, Classification, Role
-from storage.reader import certificate_fields
+from scanner.inputs import Skipped, SourcedCertificate, read_certificates
+from scanner.policy import cohort, load_policy
+from scanner.records import Certificate, Classification, PolicyRule, Role
+from storage.rows import certificate_fields
 
 HELD = 20_000
-"""How many parsed certificates are kept between the two passes."""
+"""How many parsed certificates are kept between the two passes, and worked on together."""
 
-Parsed = tuple[SourcedCertificate, Certificate]
+FEW = 500
+"""Fewer are not worth copying the process for."""
+
+Subject = tuple[SourcedCertificate, Certificate | None]
+"""A certificate of the input, parsed or not yet."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -36,38 +44,58 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    skipped = 0
-
-    def skip(where: str, why: str) -> None:
-        nonlocal skipped
-        skipped += 1
-        print(f"mxcensus: {where}: skipped: {why}", file=sys.stderr)
-
-    def sourced() -> Iterator[SourcedCertificate]:
+    def sourced(skipped: Skipped) -> Iterator[SourcedCertificate]:
         for path in arguments.paths:
-            yield from read_certificates(path, skip)
+            yield from read_certificates(path, skipped)
 
     # First who may be an issuer. What fits in memory is kept; a million certificates are read twice instead.
-    held: list[Parsed] | None = []
-    issuers = []
-    for item in sourced():
-        certificate = certificates.parse(item.der)
-        if certificate.is_ca:
-            issuers.append(certificate)
-        if held is not None:
-            held.append((item, certificate))
-            held = held if len(held) < HELD else None
-    again = ((item, certificates.parse(item.der)) for item in sourced())
-    classifier = Classifier(common.trust(arguments), issuers)
-    for item, certificate in held if held is not None else again:
+    held: list[Subject] | None = []
+
+    def issuers() -> Iterator[Certificate]:
+        nonlocal held
+        for item in sourced(_say_skipped):
+            certificate = certificates.parse(item.der)
+            if held is not None:
+                held.append((item, certificate))
+                held = held if len(held) < HELD else None
+            if certificate.is_ca:
+                yield certificate
+
+    classifier = Classifier(common.trust(arguments), issuers())
+    rules = [rule for rule in load_policy().rules if rule.superseded_by is None]
+
+    def line(subject: Subject) -> str:
+        item, certificate = subject
+        certificate = certificate or certificates.parse(item.der)
         meaning = classifier.classify(certificate)
-        if arguments.json:
-            role = Role.CA if certificate.is_ca else item.role or Role.SERVER
-            fields = certificate_fields(certificate, role, meaning.eku_class, asdict(meaning))
-            print(json.dumps(fields | {"source": item.source}))
-        else:
-            print(_line(item, certificate, meaning))
+        return _json(item, certificate, meaning, rules) if arguments.json else _line(item, certificate, meaning)
+
+    again = ((item, None) for item in sourced(lambda _where, _why: None))
+    subjects = iter(held) if held is not None else again
+    while batch := list(islice(subjects, HELD)):
+        for said in mapped(line, batch, processors() if len(batch) >= FEW else 1):
+            sys.stdout.write(f"{said}\n")
     return 0
+
+
+def _say_skipped(where: str, why: str) -> None:
+    print(f"mxcensus: {where}: skipped: {why}", file=sys.stderr)
+
+
+def _json(
+    item: SourcedCertificate, certificate: Certificate, meaning: Classification, rules: Sequence[PolicyRule]
+) -> str:
+    """A row `certificates` as JSON, with its source, and where it stands beside each dated rule."""
+    role = Role.CA if certificate.is_ca else item.role or Role.SERVER
+    fields = certificate_fields(certificate, role, meaning.eku_class, asdict(meaning))
+    cohorts = {
+        found.rule: {
+            "issued": "after" if found.issued_after else "before",
+            "expires": "after" if found.expires_after else "before",
+        }
+        for found in cohort(certificate, rules)
+    }
+    return json.dumps(fields | {"cohorts": cohorts, "source": item.source})
 
 
 def _line(item: SourcedCertificate, certificate: Certificate, meaning: Classification) -> str:

@@ -3,14 +3,19 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mxcensus import hiding, settings, snapshots
-from mxcensus.inputs import BadInput
 from scanner.trust import TrustSnapshot
-from storage.database import Database, open_database
+
+if TYPE_CHECKING:
+    from storage.database import Database
 
 Number = TypeVar("Number", int, float)
+
+
+class BadUsage(ValueError):
+    """An option that cannot be used; the message is one line."""
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
@@ -38,12 +43,14 @@ def database_url(arguments: argparse.Namespace) -> str:
         return url
     name = url.removeprefix(hiding.PREFIX)
     if not os.environ.get(name):
-        raise BadInput(f"--db {url}: the environment variable {name} is not set")
+        raise BadUsage(f"--db {url}: the environment variable {name} is not set")
     return os.environ[name]
 
 
-def open_existing(arguments: argparse.Namespace) -> Database:
+def open_existing(arguments: argparse.Namespace) -> "Database":
     """The database of a command that only reads: it has to be there."""
+    from storage.database import open_database  # noqa: PLC0415  # not for commands without one: it takes a while
+
     return open_database(database_url(arguments), create=False)
 
 

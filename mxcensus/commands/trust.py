@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mxcensus import snapshots
+from mxcensus import snapshots, trust_update
 from mxcensus.commands import common
-from mxcensus.snapshots import Sources
+from mxcensus.trust_update import Sources
 from reports.text import show as shown
 
 DEFAULT = Sources()
@@ -58,7 +58,7 @@ def run_update(arguments: argparse.Namespace) -> int:
         arguments.included, arguments.records, tuple(arguments.pems or DEFAULT.pems), arguments.chrome
     )
     before = common.trust(arguments)
-    updated = snapshots.update(
+    updated = trust_update.update(
         sources, before, datetime.now(UTC), arguments.output, allow_shrink=arguments.allow_shrink
     )
     where = str(updated.directory)
