@@ -21,6 +21,7 @@ from smtpfake import EHLO_AFTER, make_certificate, server_context, serving
 from storing import SEED, measured, new_scan, routing, store
 
 from lab.issue import Issued, Leaf, make_ca, make_leaf, new_key
+from lab.world import World
 from mxcensus import cli, lab_certificates
 from scanner.client_certificates import BadClientCertificate, read_variant
 from scanner.experiment import every, one_a_host
@@ -104,12 +105,16 @@ def insisting(version):
     return script
 
 
-def experiment(folder, port, *more, status=0):
-    done = mxcensus(
-        folder, "127.0.0.1", "--port", port, "--make-certificates", folder / "ca", "--interval", 0,
-        "--allow-special-purpose", "--per-operator", 100, "--timeout", 10, "--json", *more, status=status,
-    )  # fmt: skip
+def experiment_on(folder, *words, status=0):
+    """An experiment on loopback; the object that it prints."""
+    manners = ("--interval", 0, "--per-operator", 100, "--timeout", 10)
+    done = mxcensus(folder, *words, *manners, "--allow-special-purpose", "--json", status=status)
     return json.loads(done.stdout)
+
+
+def experiment(folder, port, *more):
+    words = ("127.0.0.1", "--port", port, "--make-certificates", folder / "ca")
+    return experiment_on(folder, *words, *more)
 
 
 def verdicts(found):
@@ -205,6 +210,45 @@ def test_what_is_stored_says_who_presented_what(folder, tmp_path):
     stored = {one["label"]: one["eku_class"] for one in json.loads(row.variants)}
     assert stored == {"server-only": "server-only", "client-only": "client-only", "both": "server+client",
                       "no-eku": "absent"}  # fmt: skip
+
+
+SCRIPTED = {
+    "good": ("accepted", None, None),
+    "asks": ("accepted", None, None),
+    "asks-tls12": ("accepted", None, None),
+    "requires-421": ("reply", None, 421),
+    "requires-421-unasked": ("reply", None, 421),
+    "requires-503": ("reply", None, 503),
+    "requires-close": ("closed", None, None),
+    "requires-alert": ("alert", 116, None),
+    "requires-alert-tls12": ("alert", 40, None),
+    "asks-then-resets": ("failed", None, None),
+    "asks-then-busy": ("reply", None, 421),
+}
+"""What the lab's scripts do to a session without a certificate; only the two with alerts look at one."""
+
+
+def test_the_scripted_servers_of_the_lab(tmp_path):
+    with World(60, tmp_path) as lab:
+        hosts = {host.kind.behaviour: host for host in lab.population.hosts if host.kind.behaviour in SCRIPTED}
+        found = experiment_on(
+            tmp_path, *(host.address for host in hosts.values()), "--make-certificates", "ca", "--port", lab.port,
+            "--ehlo-name", "census.example.net", "--contact", "the tests",
+        )  # fmt: skip
+        visits = Counter(visit.address for visit in lab.visits)
+    rows = {(row["address"], row["variant"]): row for row in found["trials"]}
+    assert set(hosts) == set(SCRIPTED)
+    for behaviour, expected in SCRIPTED.items():
+        trials = {label: rows[hosts[behaviour].address, label] for label in LABELS}
+        outcomes = {label: (row["outcome"], row["tls_alert"], row["reply_code"]) for label, row in trials.items()}
+        if behaviour == "asks-then-busy":  # it is left alone after that, and is not one that requires
+            assert Counter(outcomes.values()) == {expected: 1, ("not-tested", None, None): len(LABELS) - 1}
+            assert {row["client_auth"] for row in trials.values()} == {"requested-unknown", None}
+        elif "alert" in behaviour:
+            assert outcomes == dict.fromkeys(LABELS, ("accepted", None, None)) | {"none": expected}
+        else:
+            assert outcomes == dict.fromkeys(LABELS, expected), behaviour
+        assert visits[hosts[behaviour].address] == (1 if behaviour == "asks-then-busy" else len(LABELS))
 
 
 # -------------------------------------------------------------------------------------- the machines of others
