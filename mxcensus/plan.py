@@ -42,6 +42,7 @@ class Plan:
             "trust": trust_manifest(self.trust),
             "port": self.scan.port,
             "names_per_address": self.scan.names_per_address,
+            "sample": self.scan.sample,
             "limits": asdict(self.scan.limits),
             "timeout": self.timeout,
             "resolvers": [f"{host}:{port}" for host, port in self.resolvers],

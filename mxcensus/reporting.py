@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from reports import as_csv, as_html, as_json, as_markdown, charts, figures, rows
+from reports import as_csv, as_html, as_json, as_markdown, charts, estimates, figures, rows
 from reports.figures import Figure, Report
 from scanner import policy
 from scanner.records import Role
-from storage import counts
+from storage import counts, sampled
 from storage.database import Database
 
 RENDERERS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
@@ -26,10 +26,14 @@ def build(database: Database, scan: int | None, clients: int | None = None) -> R
     """All figures of a scan, by default of the latest; role client from the scan `clients`, by default the same."""
     info = database.scan_info(scan)
     other = info.scan if clients is None else database.scan_info(clients).scan
+    rules = policy.load_policy().rules
     with database.reading() as connection:
-        served = counts.read(connection, info.scan, clients=other)
         seen = counts.read(connection, other, Role.CLIENT)
-    return figures.build(served, info, rules=policy.load_policy().rules, clients=(seen, other))
+        drawn = sampled.read(connection, info.scan)
+        if drawn is not None:
+            return estimates.build(drawn, info, rules=rules, clients=(seen, other))
+        served = counts.read(connection, info.scan, clients=other)
+    return figures.build(served, info, rules=rules, clients=(seen, other))
 
 
 def write(report: Report, form: str, path: Path | None) -> None:

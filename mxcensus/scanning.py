@@ -201,7 +201,7 @@ async def _scan(
 
 
 def _as_begun(plan: Plan, info: ScanInfo) -> Plan:
-    """A resumed scan goes on as it began: seed, port, names per address, whoever asks, opt-outs and manners.
+    """A resumed scan goes on as it began: seed, sample, port, names per address, who asks, opt-outs and manners.
 
     Opt-outs are read again from the files that they came from, and new ones added; limits that the command line
     names are the new ones. Raises `BadPlan` where a file of opt-outs has gone and no other is named in its place.
@@ -225,6 +225,7 @@ def _as_begun(plan: Plan, info: ScanInfo) -> Plan:
             port=begun["port"],
             names_per_address=begun["names_per_address"],
             shard=Shard.parse(begun["shard"]) if begun.get("shard") else None,
+            sample=begun.get("sample"),
             limits=replace(plan.scan.limits, **kept),
         ),
     )
@@ -237,7 +238,7 @@ async def _watch(database: Database, scan_id: int, progress: Progress, display: 
         if progress.phase != phase:
             phase = progress.phase
             counts = await database.read(lambda connection: standing(connection, scan_id))
-            totals = {"domains": counts.unrouted, "endpoints": counts.endpoints - counts.measured - counts.failed}
+            totals = {"domains": counts.unrouted, "endpoints": counts.due}
         display.update(progress, totals)
         await asyncio.sleep(WATCH_SECONDS)
 

@@ -1,17 +1,23 @@
 """A report as one long CSV table: a line a row, a column for each key field, shares unrounded.
 
-The key fields of other figures are empty on a line. A figure of which nothing was measured has no line.
+The key fields of other figures are empty on a line. A figure of which nothing was measured has no line. `kind` says
+whether `count` is a `count`, an `estimate` from a sample with the 95 % interval `count_low` to `count_high`, or a
+`lower-bound`.
 """
 
 import csv
 import io
 
+from reports.amounts import AtLeast, Estimate, bounds_of
 from reports.definitions import DEFINITIONS
 from reports.figures import Report
 from reports.text import spreadsheet
 
 KEY_FIELDS = tuple(dict.fromkeys(key for definition in DEFINITIONS for key in definition.keys))
-COLUMNS = ("figure", "role", "unit", *KEY_FIELDS, "count", "any", "share", "attempted", "measured")
+COLUMNS = (
+    *("figure", "role", "unit", *KEY_FIELDS, "count", "any", "share", "attempted", "measured"),
+    *("kind", "count_low", "count_high", "share_low", "share_high"),
+)
 
 
 def render(report: Report) -> str:
@@ -33,6 +39,15 @@ def render(report: Report) -> str:
                     row.share,
                     figure.coverage.attempted,
                     figure.coverage.measured,
+                    _kind(row.count),
+                    *(bounds_of(row.count) or ("", "")),
+                    *(bounds_of(row.share) or ("", "")),
                 )
             )
     return out.getvalue()
+
+
+def _kind(count: float) -> str:
+    if isinstance(count, AtLeast):
+        return "lower-bound"
+    return "estimate" if isinstance(count, Estimate) else "count"

@@ -20,6 +20,7 @@ def render(report: Report) -> str:
         .render(
             scan=report.scan,
             trust=report.trust,
+            sample=report.sample,
             headlines=headlines(report),
             # Coverage is what one looks up, not what one came for: last.
             questions=sorted(questions.items(), key=lambda item: item[0] == QUESTION_COVERAGE),

@@ -1,10 +1,12 @@
 """A report as JSON, in the contract's form; shares unrounded."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from reports.figures import FORMAT_VERSION, Coverage, Figure, Part, Report, Row
+from reports.amounts import CONFIDENCE, AtLeast, bounds_of
+from reports.figures import FORMAT_VERSION, Coverage, Figure, Part, Report, Row, SampleInfo
 from reports.headlines import headlines
 from scanner.records import PolicyRule, ScanInfo
 
@@ -28,6 +30,7 @@ def document(report: Report) -> dict[str, object]:
         },
         "clients_scan": report.clients,
         "headlines": [asdict(headline) for headline in headlines(report)],
+        **({} if report.sample is None else {"sample": sample_document(report.sample)}),
         "figures": [figure_document(figure) for figure in report.figures],
     }
 
@@ -47,6 +50,17 @@ def scan_document(scan: ScanInfo) -> dict[str, object]:
         "finished_at": None if scan.finished_at is None else time_text(scan.finished_at),
         "seed": scan.seed,
         "settings": dict(scan.settings),
+    }
+
+
+def sample_document(sample: SampleInfo) -> dict[str, object]:
+    """The sample that a report tells from."""
+    return {
+        "addresses": sample.drawn,
+        "of": sample.of,
+        "strata": [asdict(stratum) for stratum in sample.strata],
+        "confidence": CONFIDENCE,
+        "method": sample.method,
     }
 
 
@@ -85,7 +99,15 @@ def coverage_document(coverage: Coverage) -> dict[str, object]:
         "attempted": coverage.attempted,
         "measured": coverage.measured,
         "not_measured": dict(coverage.not_measured),
+        **told({"measured": coverage.measured, **coverage.not_measured}),
     }
+
+
+def told(numbers: Mapping[str, float | None]) -> dict[str, object]:
+    """What has to stand beside numbers that a sample tells: the interval of each, or that it is a lower bound."""
+    intervals = {name: list(bounds) for name, value in numbers.items() if (bounds := bounds_of(value)) is not None}
+    least = [name for name, value in numbers.items() if isinstance(value, AtLeast)]
+    return {**({"interval": intervals} if intervals else {}), **({"lower_bound": least} if least else {})}
 
 
 def time_text(time: datetime) -> str:
@@ -95,7 +117,8 @@ def time_text(time: datetime) -> str:
 
 def _row(figure: Figure, row: Row) -> dict[str, object]:
     key = dict(zip(figure.definition.keys, row.key, strict=True))
-    return {"key": key, "count": row.count, "any": row.any, "share": row.share}
+    beside = told({"count": row.count, "any": row.any, "share": row.share})
+    return {"key": key, "count": row.count, "any": row.any, "share": row.share, **beside}
 
 
 def _rule(rule: PolicyRule) -> dict[str, object]:
@@ -103,4 +126,4 @@ def _rule(rule: PolicyRule) -> dict[str, object]:
 
 
 def _part(part: Part) -> dict[str, object]:
-    return {"count": part.count, "share": part.share}
+    return {"count": part.count, "share": part.share, **told({"count": part.count, "share": part.share})}

@@ -9,7 +9,7 @@ from reports.as_json import time_text
 from reports.definitions import MISSING, UNIT_NOTES, UNIT_TITLES, Definition
 from reports.figures import Figure, Key, Report, Row
 from reports.headlines import headlines
-from reports.text import markdown, number, percent, rule_line
+from reports.text import counted, markdown, number, rule_line, sample_line
 
 
 def render(report: Report) -> str:
@@ -41,6 +41,8 @@ def _head(report: Report) -> Iterator[str]:
     yield f"- Scan: {markdown(scan.state)}, {time_text(scan.started_at)} to {ended}, seed {scan.seed}"
     yield f"- Tool: mxcensus {markdown(scan.tool_version)}, rules {markdown(scan.rules_version)}"
     yield f"- Trust snapshot: {markdown(report.trust.id or 'none')}{as_of}"
+    if report.sample is not None:
+        yield f"- {sample_line(report.sample)}"
     yield ""
 
 
@@ -64,8 +66,8 @@ def _section(figures: Sequence[Figure]) -> Iterator[str]:
         if figure.private_share is not None:
             low, high = figure.private_share.low, figure.private_share.high
             yield (
-                f"- Private {UNIT_TITLES[figure.unit]}: {number(low.count)} ({percent(low.share)}) to "
-                f"{number(high.count)} ({percent(high.share)})"
+                f"- Private {UNIT_TITLES[figure.unit]}: {counted(low.count, low.share)} to "
+                f"{counted(high.count, high.share)}"
             )
     for rule in sorted(figures[0].rules, key=lambda rule: rule.date):
         yield f"- {markdown(rule_line(rule), 500)}"
@@ -115,7 +117,7 @@ def _measured(figure: Figure, *, without_top: bool) -> str:
 def _cell(row: Row | None) -> str:
     if row is None:
         return ""
-    shown = f"{number(row.count)} ({percent(row.share)})"
+    shown = counted(row.count, row.share)
     return shown if row.any == row.count else f"{shown} any {number(row.any)}"
 
 

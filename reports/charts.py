@@ -11,7 +11,7 @@ from typing import Any
 from reports import timeline
 from reports.definitions import UNIT_TITLES, Unit
 from reports.figures import Figure, Report
-from reports.text import number, percent, show
+from reports.text import counted, show
 from reports.timeline import BAR, INK
 from scanner.records import Role
 
@@ -57,7 +57,11 @@ class NoCharts(ValueError):
 
 def drawn(report: Report) -> list[Figure]:
     """The figures of a report that have a chart, in order."""
-    found = [report.figure(name, unit) for name, unit in CHARTS.items()]
+    # Of distinct certificates a sample gives no share, so it is drawn in MX hosts.
+    found = [
+        report.figure(name, Unit.MX_HOST if report.sample and unit is Unit.CERTIFICATE else unit)
+        for name, unit in CHARTS.items()
+    ]
     found += [report.figure(name, Unit.CERTIFICATE, Role.CLIENT) for name in CLIENT_CHARTS]
     return [figure for figure in found if figure is not None and figure.rows]
 
@@ -73,8 +77,8 @@ def specification(figure: Figure) -> dict[str, Any]:
         {
             "key": show(row.key[0]),
             "series": show(row.key[1]) if len(keys) > 1 else "",
-            "share": row.share or 0.0,
-            "label": f"{number(row.count)} ({percent(row.share)})",
+            "share": float(row.share or 0.0),
+            "label": counted(row.count, row.share),
         }
         for row in shown
     ]

@@ -462,6 +462,7 @@ PRIVATE_HIGH = (*PRIVATE_LOW, Hierarchy.UNDETERMINED)
 
 BIAS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("not tested by policy", ("excluded", "special-purpose", "address-cap", "operator-stopped")),
+    ("outside the sample", ("not-sampled",)),
     ("rate-limited", ("parked",)),
     ("unreachable", ("connect/",)),
     ("refused by the server", ("/negative-reply",)),

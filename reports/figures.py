@@ -5,13 +5,13 @@ row whose key fields are `mixed`. `any` counts units with at least one endpoint 
 is the count. Rows sum to `coverage.measured`, and attempted = measured + all of not_measured.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from reports import software_matrix
+from reports.amounts import AtLeast, total
 from reports.definitions import (
     DEFINITIONS,
     MIXED,
@@ -26,11 +26,12 @@ from reports.roles import CARRIES, CERTIFICATE_KEYS, Wording, wording
 from scanner.records import EkuClass, PolicyRule, Reason, Role, Routing, ScanInfo, Status
 from storage.counts import FAMILIES, REACH, Counts, Numbered, Tally
 from storage.profiles import NO_ADDRESS, NOT_ENROLLED, OPERATOR_REST
+from storage.sampled import Stratum
 from storage.sightings import HEARD, SIGHTED
 
 Key = tuple[str, ...]
 Number = int | float
-"""A number of units; a float for the unit `weight`."""
+"""A number of units; a float for the unit `weight`, and one of `reports.amounts` where a sample tells it."""
 
 FORMAT_VERSION = 1
 
@@ -132,10 +133,21 @@ class TrustInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleInfo:
+    """The sample behind a report: how many addresses were drawn, of how many, in which strata, and how it tells."""
+
+    drawn: int
+    of: int
+    strata: tuple[Stratum, ...]
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All figures of one scan; `weighted` tells whether the unit `weight` is among them.
 
     `clients` is the scan that the figures of role client are from, None where nobody looked at clients.
+    With a `sample`, numbers are those of `reports.amounts`: estimates of what a census would count.
     """
 
     scan: ScanInfo
@@ -143,6 +155,7 @@ class Report:
     figures: tuple[Figure, ...]
     weighted: bool
     clients: int | None = None
+    sample: SampleInfo | None = None
 
     def figure(self, name: str, unit: Unit, role: Role = Role.SERVER) -> Figure | None:
         """The figure of that id, unit and role."""
@@ -391,7 +404,9 @@ def _routing(counts: Counts, definition: Definition, unit: Unit) -> Figure:
     return Figure(definition, unit, coverage, _sorted_rows(definition, found, found, measured))
 
 
-def _ready_made(definition: Definition, unit: Unit, counts: Mapping[str, int], coverage: Coverage | None) -> Figure:
+def _ready_made(
+    definition: Definition, unit: Unit, counts: Mapping[str, float], coverage: Coverage | None
+) -> Figure:
     found: dict[Key, Number] = {(name,): count for name, count in counts.items()}
     measured = _total(found.values())
     stated = coverage or Coverage(measured, measured, MappingProxyType({}))
@@ -456,10 +471,10 @@ def _add(sums: dict[_K, Number], key: _K, amount: Number) -> None:
 
 
 def _total(numbers: Iterable[Number]) -> Number:
-    """The sum: exact for counts, correctly rounded for weights."""
-    values = list(numbers)
-    return sum(values) if all(isinstance(value, int) for value in values) else math.fsum(values)
+    return total(list(numbers))
 
 
 def _share(count: Number, measured: Number) -> float | None:
+    if isinstance(measured, AtLeast):
+        return None
     return count / measured if measured else None

@@ -21,7 +21,7 @@ from reports.definitions import (
     Unit,
 )
 from reports.figures import Figure, Part, Report
-from reports.text import number, percent, show
+from reports.text import counted, number, show
 from scanner.records import UNKNOWN_SUNSET, ClientAuth, Dane, EkuClass, Hierarchy, Role
 
 RUNG_REACHED = "reached"
@@ -78,7 +78,7 @@ def _measured(report: Report, name: str, unit: Unit, role: Role = Role.SERVER) -
 
 
 def _part(part: Part) -> str:
-    return f"{number(part.count)} ({percent(part.share)})"
+    return counted(part.count, part.share)
 
 
 def _of(figure: Figure) -> str:

@@ -13,7 +13,7 @@ from reports import charts
 from reports.definitions import MIXED, QUESTION_NEED, UNIT_TITLES, Definition
 from reports.figures import Figure, Key, Report, Row
 from reports.roles import Wording
-from reports.text import html_text, number, percent, rule_line, show
+from reports.text import counted, html_text, number, rule_line, sample_line, show
 from scanner.records import Role
 
 
@@ -93,7 +93,7 @@ def cell(row: Row | None) -> str:
     """A row for people: `count (share)`, with `any n` where more units have at least one endpoint of it."""
     if row is None:
         return ""
-    shown = f"{number(row.count)} ({percent(row.share)})"
+    shown = counted(row.count, row.share)
     return shown if row.any == row.count else f"{shown} any {number(row.any)}"
 
 
@@ -112,7 +112,12 @@ def environment() -> Any:
         lstrip_blocks=True,
     )
     made.filters.update(
-        shown=show, long=lambda text: show(text, 1000), number=number, time=minute, prose=_without_ticks
+        shown=show,
+        sample_line=sample_line,
+        long=lambda text: show(text, 1000),
+        number=number,
+        time=minute,
+        prose=_without_ticks,
     )
     return made
 
@@ -129,8 +134,8 @@ def _without_ticks(text: str) -> str:
 
 def _notes(figures: Sequence[Figure]) -> list[str]:
     notes = [
-        f"Private {UNIT_TITLES[figure.unit]}: {number(share.low.count)} ({percent(share.low.share)}) to "
-        f"{number(share.high.count)} ({percent(share.high.share)})."
+        f"Private {UNIT_TITLES[figure.unit]}: {counted(share.low.count, share.low.share)} to "
+        f"{counted(share.high.count, share.high.share)}."
         for figure in figures
         if (share := figure.private_share) is not None
     ]

@@ -17,7 +17,7 @@ from reports.definitions import MIXED, UNIT_TITLES, Unit
 from reports.figures import Figure, Report, Row
 from reports.headlines import headlines
 from reports.layout import cell, environment, question_of, section
-from reports.text import number, percent, show
+from reports.text import counted, show
 from scanner.records import Role, ScanInfo
 from storage.standing import Standing
 
@@ -67,6 +67,7 @@ def scan(info: ScanInfo, report: Report, standing: Standing, links: Links) -> st
         links,
         scan=info,
         trust=report.trust,
+        sample=report.sample,
         headlines=headlines(report),
         questions=figures,
         progress=progress(info, standing),
@@ -83,7 +84,7 @@ def progress(info: ScanInfo, standing: Standing) -> dict[str, object]:
         "started_at": time_text(info.started_at),
         "domains": standing.domains,
         "resolved": standing.domains - standing.unrouted,
-        "endpoints": standing.endpoints,
+        "endpoints": standing.measured + standing.failed + standing.due,
         "tested": standing.measured + standing.failed,
         "measured": standing.measured,
         "failed": standing.failed,
@@ -187,7 +188,7 @@ def _crossing(report: Report, name: str, field: str, value: str) -> Crossing | N
 
 def _within(row: Row | None, total: float) -> str:
     """A count with its share of the class, not of all that was measured."""
-    return "" if row is None else f"{number(row.count)} ({percent(row.count / total if total else None)})"
+    return "" if row is None else counted(row.count, row.count / total if total else None)
 
 
 def _page(template: str, links: Links, **values: object) -> str:

@@ -7,7 +7,7 @@ from rich.text import Text
 from reports.definitions import PRESENTED, UNIT_TITLES, Unit
 from reports.figures import Figure, Report, Row
 from reports.headlines import headlines
-from reports.text import number, percent, show
+from reports.text import counted, number, sample_line, show
 from scanner.records import Role
 
 SUMMARY = ("eku", "hierarchy", "client_auth")
@@ -18,6 +18,8 @@ MOST_ROWS = 12
 
 def print_summary(report: Report, console: Console) -> None:
     """Print coverage, the main figures and the headlines. Text from outside is shown escaped, never as markup."""
+    if report.sample is not None:
+        console.print(Text(sample_line(report.sample), "bold"))
     console.print(_coverage(report))
     for name in SUMMARY:
         figures = [found for unit in UNITS if (found := report.figure(name, unit)) is not None]
@@ -65,7 +67,7 @@ def _table(figures: list[Figure]) -> Table:
 
 
 def _cell(row: Row | None) -> str:
-    return "" if row is None else f"{number(row.count)} ({percent(row.share)})"
+    return "" if row is None else counted(row.count, row.share)
 
 
 def _private(report: Report) -> Text | None:
@@ -75,6 +77,6 @@ def _private(report: Report) -> Text | None:
     low, high = figure.private_share.low, figure.private_share.high
     return Text.assemble(
         ("Private certificates: ", "bold"),
-        f"{number(low.count)} ({percent(low.share)}) to {number(high.count)} ({percent(high.share)}) "
+        f"{counted(low.count, low.share)} to {counted(high.count, high.share)} "
         f"of {number(figure.coverage.measured)}",
     )

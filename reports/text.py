@@ -9,10 +9,11 @@ import html
 import re
 from typing import TYPE_CHECKING
 
+from reports.amounts import AtLeast, Estimate
 from scanner.records import PolicyRule
 
 if TYPE_CHECKING:  # SQLAlchemy comes with it, and commands without a database show text too
-    from reports.figures import Number
+    from reports.figures import Number, SampleInfo
 
 LONGEST = 200
 """Characters of a shown text, the mark for what was cut included."""
@@ -61,8 +62,34 @@ def spreadsheet(text: str) -> str:
 
 
 def number(value: "Number") -> str:
-    """A count with thousands marked: `1,234`; weights in full."""
+    """A count with thousands marked: `1,234`; weights in full; an estimate with its interval behind."""
+    if isinstance(value, AtLeast):
+        return f"≥{round(value):,}"
+    if isinstance(value, Estimate):
+        low, high = value.bounds
+        return f"≈{_rounded(value)} ({_rounded(low)}–{_rounded(high)})"  # noqa: RUF001  # an en dash is for ranges
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,}"
+
+
+def sample_line(sample: "SampleInfo") -> str:
+    """What a reader has to know of a report that tells from a sample."""
+    return (
+        f"Told from a sample of {number(sample.drawn)} of {number(sample.of)} addresses: ≈ marks an estimate with "
+        "its 95 % interval, ≥ what was seen and is a lower bound; numbers without a mark are counts of all"
+    )
+
+
+def counted(count: "Number", share: float | None) -> str:
+    """A count with its share, `45 (50.0 %)`; of distinct things in a sample there is no share."""
+    if isinstance(count, AtLeast):
+        return number(count)
+    if isinstance(count, Estimate) or isinstance(share, Estimate):
+        return f"{number(count)}, {percent(share)}"
+    return f"{number(count)} ({percent(share)})"
+
+
+def _rounded(value: float) -> str:
+    return f"{round(value):,}" if value >= 10 else f"{value:.1f}".removesuffix(".0")
 
 
 def rule_line(rule: PolicyRule) -> str:
@@ -74,8 +101,11 @@ def rule_line(rule: PolicyRule) -> str:
 
 def percent(share: float | None) -> str:
     """A share for people: `12.3 %`, `<0.1 %` for what would vanish, `n/a` where nothing was measured."""
-    if share is None:
+    if share is None or share != share:  # noqa: PLR0124  # not a number
         return "n/a"
+    if isinstance(share, Estimate):
+        low, high = share.bounds
+        return f"{percent(float(share))} ({percent(low)}–{percent(high)})"  # noqa: RUF001  # as above
     if 0 < share < 0.0005:
         return "<0.1 %"
     if 0.9995 <= share < 1:

@@ -6,7 +6,7 @@ out in the order of a seeded hash, so that a resumed scan goes on in the same or
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +25,33 @@ class Work:
     endpoint: Endpoint
     attempt: int
     not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Clusters that are alike in size: `drawn` of its `clusters` are in the sample, each equally likely."""
+
+    clusters: int
+    drawn: int
+    addresses: int  # of all its clusters
+
+
+@dataclass(frozen=True, slots=True)
+class SampledAddress:
+    """One address of a sample: its stratum (an index), its cluster (a number in the sample), its probability."""
+
+    address: str
+    stratum: int
+    cluster: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The addresses that a scan contacts in place of all, and what is needed to tell of all from them."""
+
+    strata: tuple[Stratum, ...]
+    addresses: tuple[SampledAddress, ...]
 
 
 def order_key(seed: int, text: str) -> int:
@@ -50,6 +77,15 @@ class Ledger(Protocol):
 
     def addresses(self) -> AsyncIterator[tuple[str, Sequence[str]]]:
         """Every address that routing led to, once, with all its MX host names, sorted; call after `settle`."""
+
+    async def host_domains(self) -> Mapping[str, int]:
+        """MX host -> how many domains name it; call after `settle`. Held in memory: only a sample needs it."""
+
+    async def sample(self) -> Sample | None:
+        """The sample of the scan, None where none was kept."""
+
+    async def keep_sample(self, sample: Sample) -> None:
+        """Keep the sample, whole or not at all: a resumed scan goes on with it."""
 
     async def enroll(self, endpoints: Iterable[tuple[Endpoint, Reason | None]]) -> None:
         """Enter endpoints; one with a reason is not going to be tested.
@@ -82,6 +118,8 @@ class MemoryLedger:
         self._targets: dict[str, Target] = {}
         self._queue: list[Target] | None = None
         self._hosts: dict[str, set[str]] = defaultdict(set)
+        self._domains: Counter[str] = Counter()
+        self._sample: Sample | None = None
         self._work: dict[Endpoint, Work] = {}
         self._handed_out: set[Endpoint] = set()
         self.not_tested: dict[Endpoint, Reason] = {}
@@ -100,6 +138,7 @@ class MemoryLedger:
 
     async def note(self, record: Record) -> None:
         if isinstance(record, MailRouting):
+            self._domains.update({mx.host for mx in record.mx})
             for mx in record.mx:
                 for address in mx.addresses:
                     self._hosts[address].add(mx.host)
@@ -112,6 +151,15 @@ class MemoryLedger:
     async def addresses(self) -> AsyncIterator[tuple[str, Sequence[str]]]:
         for address, hosts in sorted(self._hosts.items()):
             yield address, sorted(hosts)
+
+    async def host_domains(self) -> Mapping[str, int]:
+        return self._domains
+
+    async def sample(self) -> Sample | None:
+        return self._sample
+
+    async def keep_sample(self, sample: Sample) -> None:
+        self._sample = sample
 
     async def enroll(self, endpoints: Iterable[tuple[Endpoint, Reason | None]]) -> None:
         for endpoint, reason in endpoints:

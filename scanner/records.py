@@ -2,8 +2,7 @@
 
 The sentence that the records spell out: a domain (`Target`) has mail routing (`MailRouting`); routing names
 MX hosts (`MxHost`); (host, address, port) is an `Endpoint`; one attempt at an endpoint is an `Observation`;
-an observation presents certificates (`Certificate`); certificates, a trust snapshot and a time give a
-`Classification`.
+an observation presents certificates (`Certificate`), which with trust and time give a `Classification`.
 
 Records are frozen and slotted. One function turns bytes into a record; everything after it trusts the record.
 Enum values are the words of stored rows and reports, so they never change without a new `format_version`.
@@ -205,6 +204,7 @@ class Reason(StrEnum):
     PARKED = "parked"
     OPERATOR_STOPPED = "operator-stopped"
     INTERRUPTED = "interrupted"
+    NOT_SAMPLED = "not-sampled"  # outside the sample that the scan drew
 
 
 class Stage(StrEnum):

@@ -4,7 +4,7 @@ Three phases follow one another, because the second needs all of the first: whic
 contacted is drawn among all names that lead to it.
 
 1. route: every target that has no routing yet is resolved                         -> MailRouting
-2. select: every address, its names drawn by the seed, opt-outs and caps applied   -> the ledger
+2. select: every address, or a sample of them, its names drawn by the seed, opt-outs and caps applied -> the ledger
 3. probe: what the ledger has pending, as the pacer allows                         -> Certificate, Observation
 
 `scan` yields records and stores nothing; the ledger says what is still to do, so the same call begins a scan and
@@ -14,12 +14,12 @@ resumes one.
 import asyncio
 import contextlib
 import hashlib
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from scanner import certificates
+from scanner import certificates, sampling
 from scanner.ledger import Ledger, Record, Work, order_key
 from scanner.pace import Limits, Pacer, means_blocked
 from scanner.records import Endpoint, MailRouting, Observation, Reason, Target
@@ -47,6 +47,7 @@ class ScanSettings:
     seed: int
     port: int = 25
     names_per_address: int = 3
+    sample: int | None = None  # about how many addresses are contacted; None for all
     lookups_in_flight: int = 200
     limits: Limits = field(default_factory=Limits)
     shard: Shard | None = None  # only its addresses are contacted; every domain is resolved
@@ -151,6 +152,10 @@ def select_names(
     return selected
 
 
+def _any_allowed(selected: Iterable[tuple[Endpoint, Reason | None]]) -> bool:
+    return any(reason is None for _, reason in selected)
+
+
 @dataclass(slots=True)
 class _Run:
     """The three phases over one set of arguments."""
@@ -182,15 +187,40 @@ class _Run:
 
     async def select(self) -> None:
         batch: list[tuple[Endpoint, Reason | None]] = []
+        sampled = None if self.settings.sample is None else await self._sampled(self.settings.sample)
         shard = self.settings.shard
         async for address, hosts in self.ledger.addresses():
             if shard is not None and not shard.holds(address):
                 continue
-            batch.extend(select_names(address, hosts, self.settings, self.steps.refusal))
+            selected = select_names(address, hosts, self.settings, self.steps.refusal)
+            if sampled is not None and address not in sampled and _any_allowed(selected):
+                selected = [(endpoint, Reason.NOT_SAMPLED) for endpoint, _ in selected]
+            batch.extend(selected)
             if len(batch) >= ENROLL_BATCH:
                 await self.ledger.enroll(batch)
                 batch = []
         await self.ledger.enroll(batch)
+
+    async def _sampled(self, size: int) -> frozenset[str]:
+        """The addresses of the sample: the one that was drawn before, if any, else about `size` drawn now."""
+        sample = await self.ledger.sample()
+        if sample is None:
+            sample = sampling.draw([candidate async for candidate in self._candidates()], size, self.settings.seed)
+            await self.ledger.keep_sample(sample)
+        return frozenset(drawn.address for drawn in sample.addresses)
+
+    async def _candidates(self) -> AsyncIterator[sampling.Candidate]:
+        """Every address that may be contacted under some name, with the largest operator that has a name on it."""
+        domains = await self.ledger.host_domains()
+        sizes: Counter[str] = Counter()
+        for host, count in domains.items():
+            sizes[self.steps.operator_of(host)] += count
+        async for address, hosts in self.ledger.addresses():
+            if _any_allowed(select_names(address, hosts, self.settings, self.steps.refusal)):
+                operator = max(
+                    {self.steps.operator_of(host) for host in hosts}, key=lambda name: (sizes[name], name)
+                )
+                yield sampling.Candidate(address, operator, sum(domains.get(host, 0) for host in hosts))
 
     async def probe(self, out: _Out) -> None:
         pacer = Pacer(self.settings.limits, self.steps.operator_of, self.steps.jitter)

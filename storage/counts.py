@@ -15,7 +15,7 @@ SQL. Domains with the same MX records are counted once a set, never one by one. 
 tables that this reads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -84,7 +84,7 @@ class Tally:
     """How many units have exactly this set of numbers; `weight` is the sum of theirs (domains only)."""
 
     numbers: tuple[int, ...]
-    count: int
+    count: float
     weight: float = 0.0
 
 
@@ -113,8 +113,8 @@ class Counts:
     tallies: Mapping[tuple[str, str], tuple[Tally, ...]]
     routing: Mapping[tuple[str | None, bool], Amount]
     weighted: bool
-    names_per_address: Mapping[str, int]
-    private_spread: Mapping[str, int]
+    names_per_address: Mapping[str, float]
+    private_spread: Mapping[str, float]
     weigh: str
     client_need: Mapping[tuple[str, bool, bool | None], int]
 
@@ -127,20 +127,16 @@ def read(connection: Connection, scan_id: int, role: Role = Role.SERVER, *, clie
     weigh = _first(connection, any_weight(scan_id)) if role is Role.SERVER else False
     sighted = _first(connection, sightings.any_of(scan_id, role))
     with tables(connection, scan_id, role) as profiles:
-        families = _Families(profiles)
+        families = Families(profiles)
         tallies: dict[tuple[str, str], tuple[Tally, ...]] = {}
         for unit in (*UNITS, "endpoint", "domain", SIGHTING):
             found = _sets(connection, scan_id, unit)
             tallies |= {(unit, family): families.tallies(family, found) for family in FAMILIES}
         tallies |= _by_standing(connection, scan_id, families)
-        routing = {
-            (row.routing, bool(row.has_set)): Amount(row.domains, row.weight or 0.0)
-            for row in connection.execute(routing_amounts(scan_id))
-        }
         return Counts(
             facts=families.facts,
             tallies=MappingProxyType(tallies),
-            routing=MappingProxyType(routing),
+            routing=read_routing(connection, scan_id),
             weighted=weigh or sighted,
             weigh="domain" if weigh or not sighted else SIGHTING,
             names_per_address=_pairs(connection, names_per_address()),
@@ -163,6 +159,16 @@ def _client_need(connection: Connection, clients: int, role: Role) -> Mapping[tu
     )
 
 
+def read_routing(connection: Connection, scan_id: int) -> Mapping[tuple[str | None, bool], Amount]:
+    """Domains by (routing, has an MX set)."""
+    return MappingProxyType(
+        {
+            (row.routing, bool(row.has_set)): Amount(row.domains, row.weight or 0.0)
+            for row in connection.execute(routing_amounts(scan_id))
+        }
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Sets:
     """All units of a kind: those with one profile, then those with several; (profiles, units, weight) each."""
@@ -171,7 +177,7 @@ class _Sets:
     differing: Sequence[tuple[frozenset[int], int, float]]
 
 
-class _Families:
+class Families:
     """The combinations of each family, numbered from 1, and which profile has which."""
 
     def __init__(self, profiles: Mapping[int, Profile]) -> None:
@@ -187,6 +193,11 @@ class _Families:
                     own[number] = found.setdefault(key, len(found) + 1)
             self.facts[family] = {number: key for key, number in found.items()}
             self._numbers[family] = own
+
+    def numbers(self, family: str, profiles: Iterable[int]) -> tuple[int, ...]:
+        """The combinations of the family that these profiles have, sorted; none where it does not apply."""
+        own = {self._numbers[family].get(profile) for profile in profiles}
+        return tuple(sorted(number for number in own if number is not None))
 
     def tallies(self, family: str, sets: _Sets) -> tuple[Tally, ...]:
         """The sets in terms of the family; units without any of its combinations drop out."""
@@ -212,33 +223,43 @@ class _Families:
 
     def restated(self, family: str, of: str, sets: _Sets, change: Callable[[Facts], Facts]) -> list[Tally]:
         """The sets in terms of `family`, whose facts are those of the family `of` after a change."""
+        told = self.tallies(of, sets)
+        changed = self.restate(family, of, [tally.numbers for tally in told], change)
+        return [Tally(numbers, tally.count, tally.weight) for numbers, tally in zip(changed, told, strict=True)]
+
+    def restate(
+        self, family: str, of: str, numbers: Iterable[tuple[int, ...]], change: Callable[[Facts], Facts]
+    ) -> list[tuple[int, ...]]:
+        """Sets of numbers of the family `of` as sets of numbers of `family`, whose facts are changed ones."""
         facts = self.facts.setdefault(family, {})
-        numbers = {key: number for number, key in facts.items()}
-        found: list[Tally] = []
-        for tally in self.tallies(of, sets):
-            keys = {change(self.facts[of][number]) for number in tally.numbers}
-            for key in sorted(keys - set(numbers)):
-                numbers[key] = len(numbers) + 1
-                facts[numbers[key]] = key
-            found.append(Tally(tuple(sorted(numbers[key] for key in keys)), tally.count, tally.weight))
+        known = {key: number for number, key in facts.items()}
+        found = []
+        for some in numbers:
+            keys = {change(self.facts[of][number]) for number in some}
+            for key in sorted(keys - set(known)):
+                known[key] = len(known) + 1
+                facts[known[key]] = key
+            found.append(tuple(sorted(known[key] for key in keys)))
         return found
 
 
 def _by_standing(
-    connection: Connection, scan_id: int, families: _Families
+    connection: Connection, scan_id: int, families: Families
 ) -> dict[tuple[str, str], tuple[Tally, ...]]:
     """Domains by what their own DNS adds to what their hosts present: without a signed MX there is no DANE."""
     dane: list[Tally] = []
     for standing, sets in _domains_by_standing(connection, scan_id).items():
-        dane += families.restated(DANE, DANE, sets, _as_it_is if standing == SIGNED else _without_dane)
+        dane += families.restated(DANE, DANE, sets, as_it_is if standing == SIGNED else without_dane)
     return {("domain", DANE): tuple(dane)}
 
 
-def _as_it_is(facts: Facts) -> Facts:
+def as_it_is(facts: Facts) -> Facts:
+    """The facts of a domain whose MX records are signed."""
     return facts
 
 
-def _without_dane(facts: Facts) -> Facts:
+def without_dane(facts: Facts) -> Facts:
+    """The facts of a domain whose MX records are not."""
     return (Dane.INSECURE.value, *facts[1:])
 
 

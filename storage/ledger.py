@@ -28,12 +28,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Executable, case, delete, func, null, or_, select, tuple_, update
 from sqlalchemy import Row as AnyRow
 
-from scanner.ledger import Record, Work, merge_targets, order_key
+from scanner.ledger import Record, Sample, Work, merge_targets, order_key
 from scanner.records import Endpoint, Failure, Reason, Stage, Target
+from storage import sampled
 from storage.database import Database
 from storage.dialects import Columns, upsert
 from storage.rows import Row, endpoint_key
-from storage.schema import domain, endpoint, mx_address, observation, scan
+from storage.schema import domain, endpoint, mx_address, mx_set_host, observation, scan
 from storage.store import endpoint_row, greater
 from storage.writer import Writer
 
@@ -180,6 +181,33 @@ class SqlLedger:
                 yield address, [host for _, host in group]
             last = found[-1].address
 
+    async def host_domains(self) -> Mapping[str, int]:
+        sets = (
+            select(domain.c.mx_set, func.count().label("domains"))
+            .where(domain.c.scan_id == self._scan_id, domain.c.mx_set.is_not(None))
+            .group_by(domain.c.mx_set)
+            .subquery()
+        )
+        # A host that a set names twice, at two preferences, is one host of its domains.
+        named = (
+            select(mx_set_host.c.mx_set, mx_set_host.c.mx_host)
+            .where(mx_set_host.c.scan_id == self._scan_id)
+            .distinct()
+            .subquery()
+        )
+        query = (
+            select(named.c.mx_host, func.sum(sets.c.domains))
+            .join(sets, sets.c.mx_set == named.c.mx_set)
+            .group_by(named.c.mx_host)
+        )
+        return {host: int(domains) for host, domains in await self._fetch(query)}
+
+    async def sample(self) -> Sample | None:
+        return await self._database.read(partial(sampled.stored_sample, scan_id=self._scan_id))
+
+    async def keep_sample(self, sample: Sample) -> None:
+        await self._database.run(partial(sampled.store_sample, scan_id=self._scan_id, sample=sample))
+
     async def enroll(self, endpoints: Iterable[tuple[Endpoint, Reason | None]]) -> None:
         iterator = iter(endpoints)
         while batch := dict(islice(iterator, ENROLL_BATCH)):
@@ -306,7 +334,11 @@ def _refused(new: Columns) -> Columns:
     stored = endpoint.c
     return {
         "due_attempt": new["due_attempt"],
-        "reason": case((stored.last_attempt > 0, stored.reason), else_=new["reason"]),
+        "reason": case(
+            # An opt-out that comes after the draw changes nothing for an address that was not drawn.
+            (or_(stored.last_attempt > 0, stored.reason == Reason.NOT_SAMPLED.value), stored.reason),
+            else_=new["reason"],
+        ),
     }
 
 

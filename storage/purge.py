@@ -33,6 +33,7 @@ from storage.schema import (
     mx_host,
     mx_set_host,
     observation,
+    sample_address,
     scan_certificate,
     sighting,
     tlsa,
@@ -136,7 +137,11 @@ class _Purge:
             self._sightings(sighting.c.prefix.in_(some))
 
     def orphans(self) -> None:
-        """Facts of the sessions deleted that no session refers to any more."""
+        """Facts of the sessions deleted that no session refers to any more, and sampled addresses of no host."""
+        named = exists().where(
+            mx_address.c.scan_id == sample_address.c.scan_id, mx_address.c.address == sample_address.c.address
+        )
+        self._delete(sample_address, not_(named))
         certificates = self._orphaned_lists() | self._certificates
         names = _unused(self._connection, self._ca_names, observation.c.ca_names_sha256)
         for some in _batches(names):

@@ -9,6 +9,7 @@
 A `sighting` is a certificate that somebody else saw: `listen` as a server, or whoever made what `import` read.
 Domains with the same MX records share one `mx_set`: a million domains on one provider are a million short rows
 and one routing. `endpoint` is also the durable ledger: a row is work while an attempt is due without observation.
+`sample_stratum` and `sample_address` have rows only where a scan drew a sample: the addresses that it contacts.
 `certificate`, `certificate_list` and `ca_name_set` hold facts and belong to no scan; `experiment` and `trial` stand
 beside the scans; everything else has a `scan_id`. Digests are lower-case hex; times are aware UTC, stored by
 `UtcTime`; lists are JSON. Names and digests are `Name`, compared byte by byte, so that both databases sort alike.
@@ -186,6 +187,30 @@ observation = Table(
     Column("software", Text),
     Column("started_at", UtcTime, nullable=False),
     Column("duration_ms", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+sample_stratum = Table(
+    "sample_stratum",
+    metadata,
+    _scan_id(),
+    Column("stratum", Integer, primary_key=True, autoincrement=False),
+    Column("clusters", Integer, nullable=False),
+    Column("drawn", Integer, nullable=False),  # of its clusters; each set of so many was equally likely
+    Column("addresses", Integer, nullable=False),  # of all its clusters
+    sqlite_with_rowid=False,
+)
+
+sample_address = Table(
+    "sample_address",
+    metadata,
+    _scan_id(),
+    Column("address", Name, primary_key=True),
+    Column("stratum", Integer, nullable=False),
+    Column(
+        "cluster", Integer, nullable=False
+    ),  # a number within the scan: an operator, or one address of a large one
+    Column("probability", Float, nullable=False),  # with which the address was drawn
     sqlite_with_rowid=False,
 )
 

@@ -21,6 +21,7 @@ class Standing:
     not_tested: int
     parked: int
     certificates: int
+    due: int = 0  # endpoints with an attempt that is still to be made
 
 
 def standing(connection: Connection, scan_id: int) -> Standing:
@@ -36,6 +37,7 @@ def standing(connection: Connection, scan_id: int) -> Standing:
     )
     by_status = {row[0]: row[1] for row in statuses}
     endpoints = connection.scalar(select(func.count()).where(endpoint.c.scan_id == scan_id)) or 0
+    due = select(func.count()).where(endpoint.c.scan_id == scan_id, endpoint.c.done.is_(False))
     parked = select(func.count()).where(
         endpoint.c.scan_id == scan_id, endpoint.c.done.is_(False), endpoint.c.not_before.is_not(None)
     )
@@ -53,4 +55,5 @@ def standing(connection: Connection, scan_id: int) -> Standing:
         not_tested=endpoints - measured - failed,
         parked=connection.scalar(parked) or 0,
         certificates=connection.scalar(certificates) or 0,
+        due=connection.scalar(due) or 0,
     )

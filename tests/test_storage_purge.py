@@ -7,11 +7,13 @@ from sqlalchemy import func, select
 from storing import certificate, classify, endpoint, measured, new_experiment, new_scan, routing, store
 from test_storage_reader import classified
 
+from scanner.ledger import Sample, SampledAddress, Stratum
 from scanner.records import CaNames, CaNamesVerdict, Dane, DaneVerdict, Role, Sighting, TlsaRecord, TlsaSet
 from scanner.trials import Outcome, Trial
 from storage import experiments, reader
 from storage.purge import purge
 from storage.rows import ca_names_digest, digests, list_digest
+from storage.sampled import store_sample
 from storage.schema import metadata
 
 MINE, THEIRS = endpoint(1, host="mx.mine.example"), endpoint(2, host="mx.theirs.example")
@@ -54,6 +56,9 @@ async def census(database, *, mine=True):
         for der, (digest, _) in zip(leaves, lists, strict=True)
     ]
     classify(database, scan_id, [classified(der) for der in ders], lists, verdicts=verdicts, asked=asked)
+    addresses = ["192.0.2.1", "192.0.2.2"] if mine else ["192.0.2.2"]
+    drawn = tuple(SampledAddress(address, 0, at, 0.5) for at, address in enumerate(addresses))
+    database.write(lambda connection: store_sample(connection, scan_id, Sample((Stratum(4, 2, 4),), drawn)))
     number = await new_experiment(database)
     for position, tried in enumerate([MINE, THEIRS] if mine else [THEIRS]):
         await experiments.write(database, number, position, Trial(tried, "none", Outcome.ACCEPTED))
@@ -65,7 +70,7 @@ def sizes(database):
         return {
             table.name: connection.scalar(select(func.count()).select_from(table))
             for table in metadata.sorted_tables
-            if table.name not in {"scan", "experiment"}
+            if table.name not in {"scan", "experiment", "sample_stratum"}
         }
 
 
@@ -81,6 +86,7 @@ ALL = {
     "domain", "mx_set_host", "mx_host", "mx_address", "endpoint", "observation", "certificate", "certificate_list",
     "ca_name_set", "scan_certificate", "classification", "list_classification", "trial", "tlsa", "dane_verdict",
     "sighting", "ca_names_verdict",
+    "sample_address",
 }  # fmt: skip
 
 

@@ -70,6 +70,12 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         help="MX host names tried on one address (3)",
     )
     add(
+        "--sample",
+        type=common.positive,
+        metavar="N",
+        help="contact about N addresses only, and tell of all from them",
+    )
+    add(
         "--shard",
         metavar="I/N",
         help="contact only the addresses of shard I of N; the other shards run elsewhere with the same --seed",
@@ -142,6 +148,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     shard = Shard.parse(arguments.shard) if getattr(arguments, "shard", None) else None  # not an option of `doctor`
     if shard is not None and arguments.seed is None and not arguments.resume:
         raise BadUsage("--shard needs --seed N, the same for every shard: it draws the names of each address")
+    if shard is not None and getattr(arguments, "sample", None):
+        raise BadUsage("--sample and --shard do not go together: a sample is drawn over all addresses")
     configured = settings.load(settings.folder())
     exclude_files = [*(arguments.exclude or []), *([configured.exclude_file] if configured.exclude_file else [])]
     exclusions = inputs.read_exclusions(exclude_files)
@@ -165,6 +173,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             names_per_address=arguments.names_per_address,
             limits=_shared(limits(arguments), shard),
             shard=shard,
+            sample=getattr(arguments, "sample", None),  # of `scan` and `plan`
         ),
         exclude_files=exclude_files,
         given=frozenset(name for name in MANNERS if getattr(arguments, name) is not None),
