@@ -8,7 +8,7 @@ changed.
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from mxcensus.plan import trust_manifest
 from scanner import ca_names, dane
@@ -124,8 +124,10 @@ def lines(changed: Reclassified) -> Iterator[str]:
 
 
 def _compared(found: Classification) -> dict[str, str]:
-    values = asdict(found)
-    return {name: programs_text(found.programs) if name == "programs" else str(values[name]) for name in COMPARED}
+    return {
+        name: programs_text(found.programs) if name == "programs" else str(getattr(found, name))
+        for name in COMPARED
+    }
 
 
 def _yes_no(value: bool | None) -> str | None:

@@ -6,8 +6,10 @@ names of the contract, in its order; lists are lists, times are RFC 3339 text in
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, union
@@ -38,7 +40,8 @@ from storage.schema import (
 
 PAGE = 1000
 KNOWN_SETS = 50_000
-KNOWN_CERTIFICATES = 20_000
+LISTS = 200
+"""Certificate lists whose certificates are read together."""
 
 Fields = dict[str, Any]
 NameMatches = Callable[[Sequence[str], str], bool]
@@ -308,16 +311,16 @@ def lists(database: Database, scan_id: int) -> Generator[tuple[str, tuple[Certif
         .where(certificate_list.c.list_sha256.in_(used))
         .order_by(certificate_list.c.list_sha256)
     )
-    with database.reading() as connection:
-
-        @lru_cache(KNOWN_CERTIFICATES)
-        def record_of(sha256: str) -> Certificate | None:
-            row = connection.execute(select(certificate).where(certificate.c.sha256 == sha256)).first()
-            return None if row is None else certificate_of(row._asdict())
-
-        for row in _stream(connection, query):
-            listed = (record_of(sha256) for sha256 in row.certificates)
-            yield row.list_sha256, tuple(record for record in listed if record is not None), row.chain_complete
+    with database.reading() as connection, closing(_stream(connection, query)) as rows:
+        while page := list(islice(rows, LISTS)):
+            digests = sorted({sha256 for row in page for sha256 in row.certificates})
+            records: dict[str, Certificate] = {}
+            for at in range(0, len(digests), PAGE):  # a database bounds how many values a statement has
+                some = select(certificate).where(certificate.c.sha256.in_(digests[at : at + PAGE]))
+                records |= {row.sha256: certificate_of(row._asdict()) for row in connection.execute(some)}
+            for row in page:
+                listed = tuple(records[sha256] for sha256 in row.certificates if sha256 in records)
+                yield row.list_sha256, listed, row.chain_complete
 
 
 def dane_work(
@@ -399,7 +402,7 @@ def _records(database: Database, query: Select[*tuple[Any, ...]]) -> Iterator[Ce
             yield certificate_of(row._asdict())
 
 
-def _stream(connection: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
+def _stream(connection: Connection, query: Select[*tuple[Any, ...]]) -> Generator[Any]:
     """Rows a page at a time, on PostgreSQL by a cursor of the server."""
     with connection.execute(query, execution_options={"yield_per": PAGE}) as result:
         yield from result
