@@ -151,6 +151,8 @@ async def test_a_measured_endpoint(database):
         "duration_ms": 1500,
         "dane": "insecure",
         "dane_record": None,
+        "client_certificate_types": None,
+        "client_signature_algorithms": None,
     }
     assert list(row.items()) == list(expected.items())  # in this order
 
