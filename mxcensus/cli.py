@@ -22,6 +22,7 @@ COMMANDS = (
     "export",
     "compare",
     "merge_scans",
+    "fleet",
     "classify",
     "reclassify",
     "purge",

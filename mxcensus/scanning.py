@@ -121,7 +121,7 @@ async def _run(
     with stopped_by_signals(stop):
         info = await _begin(plan, database, bool(targets))
         if plan.resume:
-            plan = _as_begun(plan, info)
+            plan = as_begun(plan, info)
             stream = (target for target in stream if not plan.exclusions.domain(target.domain))
         await _scan(plan, database, info, stream, progress, watchers, display, stop)
         await asyncio.to_thread(classification.classify_scan, database, info.scan, plan.trust)
@@ -200,7 +200,7 @@ async def _scan(
             watcher.cancel()
 
 
-def _as_begun(plan: Plan, info: ScanInfo) -> Plan:
+def as_begun(plan: Plan, info: ScanInfo) -> Plan:
     """A resumed scan goes on as it began: seed, sample, port, names per address, who asks, opt-outs and manners.
 
     Opt-outs are read again from the files that they came from, and new ones added; limits that the command line

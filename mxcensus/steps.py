@@ -29,18 +29,29 @@ def session_settings(plan: Plan, certificate: ClientCertificate | None = None) -
     )
 
 
-def make_steps(plan: Plan, resolver: Resolver, watchers: Sequence[Watcher] = (), *, policies: bool = True) -> Steps:
-    """`watchers` are told of every connection; without `policies` only the routing of a domain is asked for."""
+def make_steps(
+    plan: Plan,
+    resolver: Resolver,
+    watchers: Sequence[Watcher] = (),
+    *,
+    policies: bool = True,
+    clock: Callable[[], datetime] | None = None,
+) -> Steps:
+    """`watchers` are told of every connection; without `policies` only the routing of a domain is asked for.
+
+    `clock` gives aware UTC, by default this machine's.
+    """
     settings = session_settings(plan)
+    clock = clock or now
 
     async def route(name: str) -> MailRouting:
         found = await routing.route(name, resolver.query_many)
         return await mail_policy.ask(found, resolver.query_many, plan.scan.port) if policies else found
 
     async def probe(endpoint: Endpoint, attempt: int) -> Observation:
-        began = now()
+        began = clock()
         try:
-            seen = await observe(endpoint, attempt, settings, now)
+            seen = await observe(endpoint, attempt, settings, clock)
         except asyncio.CancelledError:
             for watcher in watchers:
                 watcher.cut_off(endpoint, attempt, began)
@@ -56,7 +67,7 @@ def make_steps(plan: Plan, resolver: Resolver, watchers: Sequence[Watcher] = (),
         probe=probe,
         refusal=refusal_of(plan),
         operator_of=operators.operator,
-        now=now,
+        now=clock,
         jitter=random.Random().random,
     )
 

@@ -101,7 +101,7 @@ def operator_loads(endpoints: Iterable[Endpoint], limits: Limits) -> list[Operat
     by_operator: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
         by_operator[operators.operator(endpoint.mx_host)].append(endpoint)
-    spacing = min(limits.interval, 4 / limits.per_operator)
+    spacing = limits.operator_spacing
     loads = [
         OperatorLoad(
             operator=name,

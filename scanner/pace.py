@@ -52,6 +52,36 @@ class Limits:
     rate: float = 50.0
     max_attempts: int = 3
 
+    @property
+    def operator_spacing(self) -> float:
+        """Seconds between two starts at one operator."""
+        return min(self.interval, 4 / self.per_operator)
+
+
+@dataclass(slots=True)
+class Tokens:
+    """New connections a second, `rate` of them after a slow start; each start takes 1 from `level`."""
+
+    rate: float
+    level: float = 1.0
+    _began: float | None = None
+    _at: float = 0.0
+
+    def refill(self, now: float) -> None:
+        if self._began is None:
+            self._began = self._at = now
+        self.level = min(max(1.0, self.rate / 10), self.level + (now - self._at) * self._allowed(now))
+        self._at = now
+
+    def wait(self, now: float) -> float:
+        """Seconds from now until a start is allowed."""
+        missing = 1 - self.level
+        return max(0.001, missing / self._allowed(now)) if missing > 0 else 0.0
+
+    def _allowed(self, now: float) -> float:
+        age = now - (self._began if self._began is not None else now)
+        return self.rate * min(1.0, SLOW_START_SHARE + age / SLOW_START_SECONDS)
+
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
@@ -99,9 +129,7 @@ class Pacer:
         self._operators: dict[str, _Operator] = {}
         self._heap: list[tuple[float, int, str]] = []  # (at, tie, operator); entries may be stale
         self._tie = count()
-        self._started_at: float | None = None
-        self._tokens = 1.0
-        self._tokens_at = 0.0
+        self._tokens = Tokens(limits.rate)
         self._swept_at = 0.0
 
     def offer(self, work: Work, now: float) -> Reason | None:
@@ -125,11 +153,14 @@ class Pacer:
 
     def take(self, now: float) -> list[Work]:
         """The work that may start now; it counts as started."""
-        self._refill(now)
+        self._tokens.refill(now)
         self._sweep(now)
         started = []
         while (
-            self.active < self.limits.concurrency and self._tokens >= 1 and self._heap and self._heap[0][0] <= now
+            self.active < self.limits.concurrency
+            and self._tokens.level >= 1
+            and self._heap
+            and self._heap[0][0] <= now
         ):
             at, _, name = heapq.heappop(self._heap)
             operator = self._operators.get(name)
@@ -172,9 +203,7 @@ class Pacer:
         self._drop_stale()
         if not self._heap or self.active >= self.limits.concurrency:
             return None
-        missing = 1 - self._tokens
-        token_at = now + max(0.001, missing / self._rate(now)) if missing > 0 else now
-        return max(self._heap[0][0], token_at)
+        return max(self._heap[0][0], now + self._tokens.wait(now))
 
     def all_parked(self, now: float) -> bool:
         """Whether nothing runs and everything that waits was put off by a refusal."""
@@ -187,8 +216,8 @@ class Pacer:
         work = address.waiting.popleft()
         address.active += 1
         operator.active += 1
-        operator.next_start = now + min(self.limits.interval, 4 / self.limits.per_operator)
-        self._tokens -= 1
+        operator.next_start = now + self.limits.operator_spacing
+        self._tokens.level -= 1
         self.active += 1
         self.waiting -= 1
         if address.waiting and address.active < self.limits.per_address:
@@ -259,18 +288,6 @@ class Pacer:
                 return address
             heapq.heappush(operator.ready, (address.at, next(self._tie), key))
         return None
-
-    def _rate(self, now: float) -> float:
-        """New connections a second allowed now: a slow start from a tenth of the rate."""
-        age = now - (self._started_at if self._started_at is not None else now)
-        return self.limits.rate * min(1.0, SLOW_START_SHARE + age / SLOW_START_SECONDS)
-
-    def _refill(self, now: float) -> None:
-        if self._started_at is None:
-            self._started_at = self._tokens_at = now
-        burst = max(1.0, self.limits.rate / 10)
-        self._tokens = min(burst, self._tokens + (now - self._tokens_at) * self._rate(now))
-        self._tokens_at = now
 
     def _sweep(self, now: float) -> None:
         """Forget addresses and operators that hold nothing back any more, so that memory follows what is open."""

@@ -280,7 +280,7 @@ class _Attempts:
         self._run = run
         self._pacer = pacer
         self._out = out
-        self._first_seen = _FirstSeen(KNOWN_CERTIFICATES)
+        self._first_seen = FirstSeen(KNOWN_CERTIFICATES)
         self._woken = asyncio.Event()
 
     def start(self, group: asyncio.TaskGroup, work: Work) -> None:
@@ -329,7 +329,7 @@ class _Attempts:
         self._woken.set()
 
 
-class _FirstSeen:
+class FirstSeen:
     """Certificates that this run has not yielded lately; parsing and storing once per SHA-256 is enough."""
 
     def __init__(self, size: int) -> None:

@@ -53,10 +53,11 @@ class Writer:
     ) -> None:
         await self.close()
 
-    async def flush(self) -> None:
-        """Return when everything accepted before this call is committed."""
+    async def flush(self, *, hurry: bool = True) -> None:
+        """Return when everything accepted before is committed; without `hurry` when it would be anyway."""
         until = self._accepted
-        self._demand()
+        if hurry:
+            self._demand()
         async with self._moved:
             await self._moved.wait_for(lambda: self._written >= until or self._failure is not None)
         self._check()

@@ -91,12 +91,14 @@ class Program:
             database.close()
         return {row.address for row in rows} - {row.address for row in rows if not row.done}
 
+    def exported(self, what):
+        return self.finish(self._popen("export", "--what", what, "--db", self.url))
+
     def rows(self):
         """What the scan found, without what may differ."""
         found = {}
         for what in KINDS:
-            text = self.finish(self._popen("export", "--what", what, "--db", self.url))
-            rows = [json.loads(line) for line in text.splitlines()]
+            rows = [json.loads(line) for line in self.exported(what).splitlines()]
             found[what] = sorted(
                 ({name: value for name, value in row.items() if name not in DIFFERS} for row in rows),
                 key=lambda row: json.dumps(row, sort_keys=True),
@@ -123,14 +125,16 @@ class Program:
             later = {visit.address for visit in self.world.visits[seen:]}
             assert not later & done
 
-    def _popen(self, *arguments):
+    def _popen(self, *arguments, environment=None):
         return subprocess.Popen(
             [sys.executable, "-m", "mxcensus", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self._folder,
-            env=os.environ | {"XDG_CONFIG_HOME": str(self._folder / "config"), "NO_COLOR": "1"},
+            env=os.environ
+            | {"XDG_CONFIG_HOME": str(self._folder / "config"), "NO_COLOR": "1"}
+            | (environment or {}),
         )
 
 

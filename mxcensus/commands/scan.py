@@ -48,7 +48,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     add("--metrics", metavar="[HOST:]PORT", help="serve metrics for Prometheus there (host default: 127.0.0.1)")
 
 
-def add_targets(parser: argparse.ArgumentParser) -> None:
+def add_targets(parser: argparse.ArgumentParser, *, divided: bool = True) -> None:
+    """`divided` adds what contacts only some addresses, which a fleet does not know."""
     add = parser.add_argument
     add("domains", nargs="*", metavar="DOMAIN")
     add(
@@ -69,17 +70,18 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="MX host names tried on one address (3)",
     )
-    add(
-        "--sample",
-        type=common.positive,
-        metavar="N",
-        help="contact about N addresses only, and tell of all from them",
-    )
-    add(
-        "--shard",
-        metavar="I/N",
-        help="contact only the addresses of shard I of N; the other shards run elsewhere with the same --seed",
-    )
+    if divided:
+        add(
+            "--sample",
+            type=common.positive,
+            metavar="N",
+            help="contact about N addresses only, and tell of all from them",
+        )
+        add(
+            "--shard",
+            metavar="I/N",
+            help="contact only the addresses of shard I of N; the other shards run elsewhere with the same --seed",
+        )
     add(
         "--allow-special-purpose",
         action="store_true",

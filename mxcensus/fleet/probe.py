@@ -1,0 +1,151 @@
+"""The jobs that ask: some hundred domains routed, or one address contacted once.
+
+A probe job makes at most one session, stores what it saw, and comes again for what is left: the interval later for
+the next name, or when a refusal has passed. It never sleeps over an interval, so that it holds no place.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import count
+
+from mxcensus.fleet.census import Census
+from mxcensus.fleet.clock import Clock
+from mxcensus.fleet.gate import Done, Go, Later, Stopped
+from mxcensus.fleet.jobs import Again
+from scanner import certificates
+from scanner.ledger import Work
+from scanner.pace import PARK_SECONDS, Tokens, is_refusal, says_blocked
+from scanner.records import Observation, Reason, Status
+from storage.due import unrouted
+
+STALE_SECONDS = 5.0
+"""A claim that took longer than this to commit is not used: the process may have been asleep, and others awake."""
+
+DRAIN_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one worker has done; shown by `fleet status`."""
+
+    sessions: int = 0
+    domains: int = 0
+    in_flight: int = 0
+
+
+class Prober:
+    """Does route and probe jobs for one worker; `census_of` gives the scan that a job belongs to."""
+
+    def __init__(
+        self, name: str, census_of: Callable[[int], Awaitable[Census]], clock: Clock, concurrency: int, rate: float
+    ) -> None:
+        self.counts = Counts()
+        self._name = name
+        self._census_of = census_of
+        self._clock = clock
+        self._sessions = asyncio.Semaphore(concurrency)
+        self._lookups = asyncio.Semaphore(200)
+        self._tokens = Tokens(rate)
+        self._numbers = count(1)
+
+    async def route(self, scan: int, first: int, last: int) -> None:
+        """Resolve and store the domains whose order keys lie in a range."""
+        census = await self._census_of(scan)
+        targets = await census.database.read(lambda connection: unrouted(connection, scan, first, last))
+
+        async def resolve(domain: str) -> None:
+            async with self._lookups:
+                await census.writer.write(await census.steps.route(domain))
+            self.counts.domains += 1
+
+        async with asyncio.TaskGroup() as group:
+            for target in targets:
+                group.create_task(resolve(target.domain))
+        await census.writer.flush()
+
+    async def probe(self, scan: int, address: str) -> None:
+        """Make the next session of an address, if one may begin; raises `Again` while something is left."""
+        census = await self._census_of(scan)
+        holder = f"{self._name} {next(self._numbers)}"
+        async with self._sessions:
+            await self._take_token()
+            admission = await census.gate.ask(holder, address)
+            if not isinstance(admission, Go):
+                self._tokens.level += 1
+            match admission:
+                case Done():
+                    return
+                case Later(at, parked):
+                    raise Again(at, f"parked:{scan}" if parked else f"probe:{scan}")
+                case Stopped(works):
+                    for work in works:
+                        await census.ledger.park(work, Reason.OPERATOR_STOPPED)
+                    return
+            observation = await self._session(census, holder, admission)
+        if observation is None:  # opted out since: the ledger knows, and the next turn sees what is left
+            raise Again(self._clock.seconds())
+        await census.writer.flush(hurry=False)
+        await self._afterwards(census, admission, observation)
+
+    async def _session(self, census: Census, holder: str, go: Go) -> Observation | None:
+        """One session at its time; None where it must not be."""
+        observation = None
+        self.counts.in_flight += 1
+        try:
+            await asyncio.sleep(max(0.0, go.start - self._clock.seconds()))
+            reason = census.steps.refusal(go.work.endpoint)
+            if reason is not None:
+                await census.ledger.enroll([(go.work.endpoint, reason)])
+                return None
+            asked = asyncio.get_running_loop().time()
+            await census.ledger.claim([go.work], self._clock.now())
+            if asyncio.get_running_loop().time() - asked > STALE_SECONDS:
+                raise Again(self._clock.seconds() + census.longest + census.plan.scan.limits.interval)
+            observation = await census.steps.probe(go.work.endpoint, go.work.attempt)
+            await self._hand_on(census, observation)
+            return observation
+        finally:
+            self.counts.in_flight -= 1
+            blocked = observation is not None and says_blocked(observation)
+            with suppress(asyncio.TimeoutError):  # a worker that is told to end must not wait for the database
+                async with asyncio.timeout(DRAIN_SECONDS if observation is None else None):
+                    await census.gate.leave(holder, go.operator, blocked=blocked)
+
+    async def _hand_on(self, census: Census, observation: Observation) -> None:
+        self.counts.sessions += 1
+        for der in observation.certificate_list:
+            if census.first_seen(der):
+                await census.writer.write(certificates.parse(der))
+        await census.writer.write(observation)
+
+    async def _afterwards(self, census: Census, go: Go, observation: Observation) -> None:
+        """Park the address after a refusal; raise `Again` where something is left."""
+        limits, now = census.plan.scan.limits, self._clock.seconds()
+        waiting = list(go.rest)
+        if not is_refusal(observation):
+            if waiting:
+                raise Again(now + limits.interval, f"probe:{census.scan}")
+            return
+        if observation.status is not Status.MEASURED and go.work.attempt < limits.max_attempts:
+            waiting.append(replace(go.work, attempt=go.work.attempt + 1))
+        pause = PARK_SECONDS[min(go.refusals, len(PARK_SECONDS) - 1)]
+        until = now + pause * (1 + census.steps.jitter() / 4)
+        for work in waiting:
+            await census.ledger.park(_parked(work, until), Reason.PARKED)
+        if waiting:
+            raise Again(until, f"parked:{census.scan}")
+
+    async def _take_token(self) -> None:
+        """Wait until this process may begin another session, as its rate allows."""
+        self._tokens.refill(self._clock.seconds())
+        while pause := self._tokens.wait(self._clock.seconds()):
+            await asyncio.sleep(pause)
+            self._tokens.refill(self._clock.seconds())
+        self._tokens.level -= 1
+
+
+def _parked(work: Work, until: float) -> Work:
+    return replace(work, not_before=datetime.fromtimestamp(until, UTC))
