@@ -1,4 +1,4 @@
-"""Writes rows of a scan, failures included, as JSON Lines or CSV, in the columns of the contract.
+"""Writes rows of a scan, failures included, as JSON Lines, CSV or Parquet, in the columns of the contract.
 
 JSON Lines is the exact form. CSV is for spreadsheets: lists and objects are JSON, true and false lower case, null
 is empty, control characters are escaped, texts are cut at what a cell holds, and a text that starts with `=`,
@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TextIO
 
+from reports import parquet
 from reports.as_json import time_text
 from reports.text import spreadsheet
 from storage.columns import COLUMNS
@@ -40,8 +41,10 @@ def export(rows: Iterable[Row], kind: str, file_format: str, path: str | Path | 
     """
     if kind not in COLUMNS:
         raise BadExportError(f"there are no {kind!r} rows: use {', '.join(COLUMNS)}")
-    if file_format not in WRITERS:
-        raise BadExportError(f"there is no row format {file_format!r}: use {', '.join(WRITERS)}")
+    if file_format not in FORMATS:
+        raise BadExportError(f"there is no row format {file_format!r}: use {', '.join(FORMATS)}")
+    if file_format == PARQUET:
+        return _export_parquet(rows, kind, path)
     with output(path) as out:
         return WRITERS[file_format](rows, COLUMNS[kind], out)
 
@@ -73,6 +76,21 @@ WRITERS: Mapping[str, Callable[[Iterable[Row], tuple[str, ...], TextIO], int]] =
 )
 
 
+PARQUET = "parquet"
+FORMATS = (*WRITERS, PARQUET)
+
+
+def _export_parquet(rows: Iterable[Row], kind: str, path: str | Path | None) -> int:
+    """Parquet is no stream of text: it goes to a file."""
+    if path is None or str(path) == "-" or (Path(path).exists() and not Path(path).is_file()):
+        raise BadExportError("parquet is written to a file: name one with --output")
+    with _replacing(Path(path)) as part:
+        try:
+            return parquet.write(rows, COLUMNS[kind], part)
+        except OSError as error:
+            raise BadExportError(f"{path}: {error.strerror or error}") from None
+
+
 @contextmanager
 def output(path: str | Path | None) -> Iterator[TextIO]:
     """Open a text file that replaces `path` when the block ends well; standard output for None or `-`.
@@ -88,12 +106,18 @@ def output(path: str | Path | None) -> Iterator[TextIO]:
         with _open(target, "w") as out:
             yield out
         return
+    with _replacing(target) as part, _open(part, "x") as out:
+        yield out
+        out.flush()
+        os.fsync(out.fileno())
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A path beside `target` that takes its place when the block ends well, and is gone when it does not."""
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        with _open(part, "x") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
+        yield part
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

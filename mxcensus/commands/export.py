@@ -16,7 +16,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.set_defaults(run=run)
     common.add_scan(parser)
     parser.add_argument("--what", choices=sorted(COLUMNS), required=True)
-    parser.add_argument("--format", choices=sorted(rows.WRITERS), default="jsonl", help="(default %(default)s)")
+    parser.add_argument("--format", choices=sorted(rows.FORMATS), default="jsonl", help="(default %(default)s)")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a file (default: standard output)")
 
 
