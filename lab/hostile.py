@@ -7,13 +7,14 @@ these should have a short one.
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from OpenSSL import SSL
 
-from lab.hosts import OK, Fields, after_tls, failed
+from lab import flights
+from lab.hosts import OK, UNREADABLE, Fields, after_tls, failed
 from lab.scripts import GO_AHEAD, Script
 from lab.talk import Talk
 
@@ -23,44 +24,26 @@ GO = b"220 go ahead\r\n"
 WHOLE = (GREETING, EHLO, GO)
 STAGES = ("greeting", "ehlo", "starttls", "handshake")
 MEGABYTE = 1_000_000
-NUMBERED = r"^(alert|close-at-\w+|reset-at-\w+)-\d+$"
+NUMBERED = r"^(alert|close-\S+|reset-\S+)-\d+$"
 DRIPS = 60
-ALERTS = (
-    0,
-    10,
-    20,
-    22,
-    40,
-    42,
-    43,
-    44,
-    45,
-    46,
-    47,
-    48,
-    49,
-    50,
-    51,
-    70,
-    71,
-    80,
-    86,
-    109,
-    112,
-    113,
-    115,
-    116,
-    120,
-    255,
-)
+ALERTS = range(256)
+CUTS = 20
+BER_NAME = b"\x30\x80\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c\x03who\x00\x00"  # indefinite length: BER, not DER
+GARBAGE = bytes(range(7, 255, 5))
 
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """One row: what the server does, and what it comes to."""
+    """One row: what the server does, and what it comes to. `by_hand`: it never presents the lab's certificate."""
 
     script: Script
     expected: Fields
+    by_hand: bool = False
+
+
+def measured(failure: str, client_auth: str) -> Fields:
+    """A certificate was captured, and the handshake got no further."""
+    return {"status": "measured", "stage": "handshake", "failure": failure, "client_auth": client_auth}
 
 
 def behave(talk: Talk, turns: int) -> None:
@@ -115,6 +98,36 @@ def inside_tls(talk: Talk, context: SSL.Context, *, ehlo: bytes, quits: bool, ch
         talk.wait()
 
 
+def before_tls(talk: Talk, context: SSL.Context, *, replies: tuple[bytes, ...]) -> None:
+    """These three replies, then an honest end."""
+    for number, reply in enumerate(replies):
+        if number:
+            talk.hear()
+        talk.say_raw(reply)
+    talk.start_tls(context)
+    talk.to_the_end()
+
+
+def by_hand(talk: Talk, _: SSL.Context, *, flight: Callable[[], bytes], ends: str = "silence") -> None:
+    """A TLS 1.2 handshake of which the server writes its first flight, hears the answer, and goes no further."""
+    behave(talk, 3)
+    talk.say_raw(flight())
+    if ends == "close":
+        talk.hear_any()
+        talk.hear_any()
+    after(talk, _, turns=0, ends=ends)
+
+
+def cut(talk: Talk, _: SSL.Context, *, part: int, whole: bool, ends: str) -> None:
+    """A flight in three records, cut within the first two, or behind the second, which has the certificate."""
+    first = flights.record(flights.hello()) + flights.record(flights.certificates([flights.leaf()]))
+    rest = flights.record(flights.request([]) + flights.DONE)
+    behave(talk, 3)
+    talk.say_raw(first + rest[: len(rest) * part // CUTS] if whole else first[: len(first) * part // CUTS])
+    if ends == "reset":
+        talk.reset()
+
+
 def flood_in_tls(talk: Talk, context: SSL.Context) -> None:
     talk.offer()
     talk.say(GO_AHEAD)
@@ -134,7 +147,7 @@ def _silences() -> Iterator[tuple[str, Hostile]]:
 def _cuts() -> Iterator[tuple[str, Hostile]]:
     """Cut off at octets of every reply, by FIN and by RST; what is half said is an end of its stage."""
     for turns, reply in enumerate(WHOLE):
-        for octets in range(0, len(reply), 4):
+        for octets in range(len(reply)):
             for ends, failure in (("close", "closed"), ("reset", "reset")):
                 script = partial(after, turns=turns, data=reply[:octets], ends=ends)
                 yield f"{ends}-at-{STAGES[turns]}-{octets}", Hostile(script, failed(STAGES[turns], failure))
@@ -148,6 +161,64 @@ def _alerts() -> Iterator[tuple[str, Hostile]]:
         yield f"alert-{number}", Hostile(script, failed("handshake", "tls-alert"))
 
 
+def _cuts_in_tls() -> Iterator[tuple[str, Hostile]]:
+    """A certificate that came whole is kept, whatever becomes of the handshake."""
+    kept = measured("closed", "untested")
+    for part in range(CUTS):
+        yield (
+            f"close-in-tls-flight-{part}",
+            Hostile(partial(cut, part=part, whole=False, ends="close"), failed("handshake", "closed")),
+        )
+        yield (
+            f"reset-in-tls-flight-{part}",
+            Hostile(partial(cut, part=part, whole=False, ends="reset"), failed("handshake", "reset")),
+        )
+        yield (
+            f"close-behind-certificate-{part}",
+            Hostile(partial(cut, part=part, whole=True, ends="close"), kept, by_hand=True),
+        )
+
+
+def _handshakes() -> Iterator[tuple[str, Hostile]]:
+    """More than a handshake should hold, or other things."""
+    malformed = measured("tls-protocol", "untested") | UNREADABLE
+    many = b"\x30\x00"
+    for name, flight, ends, expected in (
+        ("list-of-10-mb", lambda: _list(10 * MEGABYTE), "silence", failed("handshake", "tls-protocol")),
+        ("1000-certificates-of-300-kb", lambda: _list(300_000), "silence", failed("handshake", "tls-protocol")),
+        ("malformed-der", lambda: flights.flight([b"not DER at all"]), "silence", malformed),
+        ("truncated-der", lambda: flights.flight([b"\x30\x84\xff\xff\xff\xff"]), "silence", malformed),
+        (
+            "key-of-16384-bits",
+            lambda: flights.flight([flights.leaf(16384)]),
+            "silence",
+            measured("timeout", "untested"),
+        ),
+        ("10000-ca-names", lambda: _asks([many] * 10_000), "silence", measured("timeout", "requested-unknown")),
+        ("ca-name-in-ber", lambda: _asks([BER_NAME]), "silence", measured("timeout", "requested-unknown")),
+        ("tls-garbage", lambda: flights.record(GARBAGE), "silence", failed("handshake", "tls-protocol")),
+    ):
+        yield name, Hostile(partial(by_hand, flight=flight, ends=ends), expected, by_hand=True)
+
+
+def _list(octets: int) -> bytes:
+    return flights.flight(flights.repeated(flights.leaf(), octets))
+
+
+def _asks(names: list[bytes]) -> bytes:
+    return flights.flight([flights.leaf()], names)
+
+
+def _oddities() -> Iterator[tuple[str, Hostile]]:
+    """What is no fault, or is somebody else's, and must not lose the host."""
+    lf = tuple(reply.replace(b"\r\n", b"\n") for reply in WHOLE)
+    nul = (b"220 mx\0.test ESMTP\r\n", EHLO, GO)
+    injected = (GREETING, EHLO, GO + b"250 2.0.0 injected\r\n")
+    yield "bare-lf", Hostile(partial(before_tls, replies=lf), OK)
+    yield "nul-in-greeting", Hostile(partial(before_tls, replies=nul), OK)
+    yield "injected-after-220", Hostile(partial(before_tls, replies=injected), OK | {"injected_plaintext": True})
+
+
 def _replies() -> Iterator[tuple[str, Hostile]]:
     """Replies that break the grammar of RFC 5321 section 4.2, or seem to."""
     for name, turns, data, expected in (
@@ -155,6 +226,9 @@ def _replies() -> Iterator[tuple[str, Hostile]]:
         ("code-changes", 0, b"220-mx.test\r\n250 mx.test\r\n", failed("greeting", "malformed")),
         ("no-code", 0, b"hello there\r\n", failed("greeting", "malformed")),
         ("bare-cr", 0, b"220 mx.test\r220 mx.test\r", failed("greeting", "timeout")),
+        ("two-in-one-packet", 0, GREETING + b"250 mx.test\r\n", failed("ehlo", "malformed")),
+        ("starttls-454", 2, b"454 4.7.0 not now\r\n", failed("starttls", "negative-reply")),
+        ("starttls-501", 2, b"501 5.5.4 no\r\n", failed("starttls", "negative-reply")),
         ("unfinished", 0, b"220-mx.test\r\n", failed("greeting", "timeout")),
         ("ehlo-354", 1, b"354 go on\r\n", failed("ehlo", "malformed")),
         ("starttls-250", 2, b"250 as you like\r\n", failed("starttls", "malformed")),
@@ -181,9 +255,15 @@ HOSTILE: dict[str, Hostile] = {
     "silent-in-tls": Hostile(partial(inside_tls, ehlo=b"", quits=False), after_tls("timeout", "not-requested")),
     "silent-at-quit": Hostile(partial(inside_tls, ehlo=b"250 mx.test\r\n", quits=False), OK),
     "chopped": Hostile(partial(inside_tls, ehlo=b"250 mx.test\r\n", quits=True, chopped=True), OK),
+    "half-a-reply-in-tls": Hostile(
+        partial(inside_tls, ehlo=b"250-mx.test\r\n250", quits=False), after_tls("timeout", "not-requested")
+    ),
     "nonsense-in-tls": Hostile(
         partial(inside_tls, ehlo=b"\0\xff nonsense\r\n", quits=False), after_tls("malformed", "not-requested")
     ),
+    **dict(_oddities()),
+    **dict(_handshakes()),
+    **dict(_cuts_in_tls()),
     **dict(_alerts()),
     **dict(_cuts()),
 }

@@ -15,6 +15,8 @@ from lab.hosts import KINDS, Fields, Kind, LabHost, expected_endpoint, measured
 from lab.tlsa import DANE, Dane
 
 OPERATORS = ("alder", "birch", "cedar", "dogwood", "elm")
+HOSTILE_OPERATORS = ("fir.test", "gorse.test", "hazel.test", "ivy.test", "juniper.test", "kelp.test", "larch.test")
+LONE_OPERATOR = "yew.test"
 CUSTOMERS = 8
 NAMES_ON_ONE_ADDRESS = 5
 WIDE_SET = 24
@@ -63,20 +65,34 @@ def populate(count: int, block: str, *, ipv6: bool = False) -> Population:
 
 
 def populate_hostile(count: int, block: str) -> Population:
-    """A lab of `count` domains, each with a host of its own: the hostile ones in turn, one in five honest."""
+    """A lab of `count` hosts, each with a domain and an address: the hostile ones in turn, one in five honest.
+
+    They belong to a few operators, all of which have hosts of each sort. Honest hosts and silent ones have a second
+    name, of a domain of its own, so that their addresses are led to twice. The last host is alone with its operator
+    and has three names, so that nothing but the interval comes between its visits.
+    """
     population = Population()
     names = list(HOSTILE)
     for number in range(count):
-        behaviour = "good" if number % 5 == 4 else names[(number - number // 5) % len(names)]
-        host = f"mx{number}.{behaviour}.test"
+        lone = number == count - 1
+        behaviour = "good" if lone or number % 5 == 4 else names[(number - number // 5) % len(names)]
+        operator = LONE_OPERATOR if lone else HOSTILE_OPERATORS[number % len(HOSTILE_OPERATORS)]
         address = f"{block}.{number // 250}.{1 + number % 250}"
-        population.hosts.append(LabHost(host, address, Kind(behaviour), "mx.test"))
-        population.zone[host, "A"] = [address]
-        good = {name: value for name, value in expected_endpoint(KINDS["good"]).items() if name != "name_match"}
-        hostile = HOSTILE.get(behaviour)
-        population.expected_endpoints[host, address] = good if hostile is None else hostile.expected
-        _add_domain(population, f"{behaviour}-{number}.example", [(10, host)])
+        also = ("also",) if behaviour.startswith(("good", "silent")) else ()
+        for name in ("mx", *also, *(("third",) if lone else ())):
+            host = f"{name}{number}.{behaviour}.{operator}"
+            population.hosts.append(LabHost(host, address, Kind(behaviour), "mx.test"))
+            population.zone[host, "A"] = [address]
+            population.expected_endpoints[host, address] = _expected_of(behaviour)
+            _add_domain(population, f"{name}{number}-{behaviour}.example", [(10, host)])
     return population
+
+
+def _expected_of(behaviour: str) -> Fields:
+    """One certificate serves all hostile hosts, so the names in it say nothing."""
+    if behaviour in HOSTILE:
+        return HOSTILE[behaviour].expected
+    return {name: value for name, value in expected_endpoint(KINDS["good"]).items() if name != "name_match"}
 
 
 def cell_size() -> int:

@@ -110,7 +110,9 @@ class Servers:
             if not host.presents or key not in self._made:
                 presented = authority.present(host.kind.leaf, key[0])
                 self._made[key] = presented, _context(host, presented, authority)
-            self.presented[host.name, host.address], context = self._made[key]
+            presented, context = self._made[key]
+            if host.kind.behaviour not in HOSTILE or not HOSTILE[host.kind.behaviour].by_hand:
+                self.presented[host.name, host.address] = presented
             contexts[host.name] = host, context
         if len(contexts) == 1:
             return contexts
