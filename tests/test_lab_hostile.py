@@ -16,6 +16,7 @@ import pytest
 from test_lab_scan import exported
 
 from lab.hostile import HOSTILE, matrix
+from lab.hosts import BEHAVIOURS
 from lab.process import WorldProcess
 
 HOSTS = int(os.environ.get("MXCENSUS_HOSTILE", "640"))
@@ -26,7 +27,8 @@ BEGIN, END = "<!-- hostile servers: begin -->\n\n", "\n\n<!-- hostile servers: e
 
 
 def test_the_lab_has_each_behaviour():
-    """One host in five is honest."""
+    """One host in five is honest; no behaviour has the name of an honest one."""
+    assert not set(HOSTILE) & set(BEHAVIOURS)
     assert len(HOSTILE) <= HOSTS - HOSTS // 5
 
 
