@@ -13,7 +13,8 @@ from lab.mta.process import free_port, loopback_prefix
 from matrix.results import CONTROL, VERSIONS, Cell
 from mxcensus.steps import now
 from scanner.client_certificates import Variant
-from scanner.experiment import Planned, Steps, every, experiment
+from scanner.connections import Planned, Steps
+from scanner.experiment import every, experiment
 from scanner.pace import Limits
 from scanner.records import Endpoint, Observation
 from scanner.session import SessionSettings, observe

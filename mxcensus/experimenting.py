@@ -19,7 +19,8 @@ from mxcensus.scanning import ANONYMOUS_DOMAINS, stopped_by_signals
 from mxcensus.steps import is_special, now, refusal_of, session_settings
 from scanner import addresses, operators
 from scanner.client_certificates import Variant
-from scanner.experiment import CONTROL, Planned, Steps, every, experiment, one_a_host
+from scanner.connections import Planned, Steps
+from scanner.experiment import CONTROL, every, experiment, one_a_host
 from scanner.records import Endpoint, Observation, ScanInfo
 from scanner.resolver import Resolver
 from scanner.session import observe

@@ -33,6 +33,7 @@ class Plan:
     connection_log: Path | None = None
     metrics: tuple[str, int] | None = None
     exclude_files: Sequence[Path] = ()
+    both_key_types: bool = False
     given: frozenset[str] = frozenset()
     """Limits, `timeout` and `exclude` where the command line named them; a resumed scan keeps the others."""
 
@@ -49,6 +50,7 @@ class Plan:
             "ehlo_name": self.ehlo_name,
             "contact": self.contact,
             "allow_special_purpose": self.allow_special_purpose,
+            "both_key_types": self.both_key_types,
             "shard": None if self.scan.shard is None else str(self.scan.shard),
             "exclude_files": [str(path.absolute()) for path in self.exclude_files],
         }

@@ -21,6 +21,7 @@ from mxcensus.collector import rare_collections
 from mxcensus.inputs import Targets
 from mxcensus.plan import BadPlan, Plan
 from mxcensus.progress import Display
+from mxcensus.second_looks import look_again
 from mxcensus.steps import make_steps, now
 from mxcensus.watchers import Watcher, watching
 from reports.terminal import print_summary as print_report
@@ -124,6 +125,8 @@ async def _run(
             plan = as_begun(plan, info)
             stream = (target for target in stream if not plan.exclusions.domain(target.domain))
         await _scan(plan, database, info, stream, progress, watchers, display, stop)
+        if plan.both_key_types:
+            await look_again(plan, database, info, watchers, stop)
         await asyncio.to_thread(classification.classify_scan, database, info.scan, plan.trust)
         state = "interrupted" if stop.is_set() else "finished"
         await database.set_state(info.scan, state, now())
@@ -218,6 +221,7 @@ def as_begun(plan: Plan, info: ScanInfo) -> Plan:
         contact=plan.contact or begun["contact"],
         timeout=plan.timeout if "timeout" in plan.given else begun["timeout"],
         allow_special_purpose=plan.allow_special_purpose or begun["allow_special_purpose"],
+        both_key_types=plan.both_key_types or begun.get("both_key_types", False),
         exclusions=plan.exclusions | inputs.read_exclusions([file for file in files if file.is_file()]),
         scan=replace(
             plan.scan,

@@ -19,13 +19,19 @@ from scanner.session import SessionSettings, observe
 from scanner.tls import ClientCertificate
 
 
-def session_settings(plan: Plan, certificate: ClientCertificate | None = None) -> SessionSettings:
-    """How every session of a plan behaves; `certificate` is presented where a server asks."""
+def session_settings(
+    plan: Plan, certificate: ClientCertificate | None = None, key_type: str | None = None
+) -> SessionSettings:
+    """How every session of a plan behaves; `certificate` is presented where a server asks.
+
+    With a `key_type` only a certificate of that type is asked for.
+    """
     return SessionSettings(
         ehlo_name=plan.ehlo_name or default_ehlo_name(),
         timeout=plan.timeout,
         transcript=explain.transcript if plan.verbose else None,
         client_certificate=certificate,
+        key_type=key_type,
     )
 
 

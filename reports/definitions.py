@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from reports import software_matrix
 from scanner.records import Hierarchy
 
 MIXED = "mixed"
@@ -107,28 +108,6 @@ class Definition:
 
 MEASURED = "units with at least one measured endpoint"
 AGREE = "units whose measured endpoints all have this key; `mixed` where they do not agree"
-SEEN = (
-    (
-        "separates_roles",
-        "Software that can separate the two roles",
-        "present one certificate as a server and another as a client",
-    ),
-    (
-        "asks_by_default",
-        "Software that asks for a client certificate by default",
-        "ask without being told to",
-    ),
-    (
-        "rejects_server_only",
-        "Software that refuses a client certificate for servers only",
-        "refuse a client certificate with serverAuth alone where it requires one",
-    ),
-)
-"""Facts of `reports.software_matrix`, each with its figure's title and what it is to have been seen."""
-SEEN_CAVEAT = (
-    "Joins what servers claim to be with what one build of that software was seen to do on loopback "
-    "(software-matrix.md): what it can do, not how this server is configured; another TLS library can differ."
-)
 EXPOSED = (
     "units whose measured endpoints all have certificates of this month: that of the first renewal that can no "
     "longer carry both roles, since the CA ends them or a program that trusts the root forbids them, whichever is "
@@ -352,6 +331,19 @@ DEFINITIONS: tuple[Definition, ...] = (
         client_units=PRESENTED,
     ),
     Definition(
+        "second_certificate",
+        "Servers with certificates of both key types",
+        CONNECTED,
+        ("second_certificate",),
+        "units whose measured endpoints, asked again for a certificate of the other key type only (RSA or ECDSA, "
+        "up to TLS 1.2), all presented one of the same EKU class (`same-eku`) or of another (`other-eku`), refused "
+        "(`none`), or ended otherwise (`unknown`); `not-looked-for` without that option of the scan",
+        MEASURED,
+        "A server that speaks TLS 1.3 only is `unknown`. All other figures are of the first connection alone.",
+        QUESTION_WHICH,
+        order=("none", "same-eku", "other-eku", "unknown", "not-looked-for"),
+    ),
+    Definition(
         "tls_versions",
         "TLS versions",
         CONNECTED,
@@ -403,11 +395,11 @@ DEFINITIONS: tuple[Definition, ...] = (
             (fact,),
             f"units whose measured endpoints all claim software that has been seen to {what} (`yes`) or not (`no`)",
             MEASURED,
-            SEEN_CAVEAT,
+            software_matrix.CAVEAT,
             QUESTION_SOFTWARE,
             order=("yes", "no", "differs", "not-seen"),
         )
-        for fact, title, what in SEEN
+        for fact, title, what in software_matrix.FIGURES
     ),
     Definition(
         "sni_agreement",

@@ -11,8 +11,29 @@ from importlib import resources
 from types import MappingProxyType
 
 NOT_SEEN, DIFFERS = "not-seen", "differs"
-FACTS = ("separates_roles", "asks_by_default", "rejects_server_only")
-"""Facts of the data that are key fields of figures."""
+FIGURES = (
+    (
+        "separates_roles",
+        "Software that can separate the two roles",
+        "present one certificate as a server and another as a client",
+    ),
+    (
+        "asks_by_default",
+        "Software that asks for a client certificate by default",
+        "ask without being told to",
+    ),
+    (
+        "rejects_server_only",
+        "Software that refuses a client certificate for servers only",
+        "refuse a client certificate with serverAuth alone where it requires one",
+    ),
+)
+"""Facts of the data that are key fields, each with its figure's title and what it is to have been seen."""
+CAVEAT = (
+    "Joins what servers claim to be with what one build of that software was seen to do on loopback "
+    "(software-matrix.md): what it can do, not how this server is configured; another TLS library can differ."
+)
+FACTS = tuple(fact for fact, _, _ in FIGURES)
 
 
 @cache

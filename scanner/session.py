@@ -42,7 +42,8 @@ class SessionSettings:
     `timeout` bounds the connect, the greeting, each reply and the handshake; `quit_timeout` the wait for the 221;
     `total_timeout` the session, by default five timeouts. `source_address` is the local address of its own family.
     `transcript` gives the listener to one endpoint's dialogue. `client_certificate` is presented where a server
-    asks; a key that does not belong to it raises `OpenSSL.SSL.Error` here.
+    asks; a key that does not belong to it raises `OpenSSL.SSL.Error` here. With a `key_type` (`rsa` or `ec`)
+    only certificates of that type are asked for.
     """
 
     ehlo_name: str
@@ -52,10 +53,12 @@ class SessionSettings:
     source_address: str | None = None
     transcript: Callable[[Endpoint], Transcript] | None = None
     client_certificate: ClientCertificate | None = None
+    key_type: str | None = None
     context: SSL.Context = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "context", client_context(self.client_certificate))  # one for all sessions
+        context = client_context(self.client_certificate, self.key_type)  # one for all sessions
+        object.__setattr__(self, "context", context)
 
 
 @dataclass(slots=True)

@@ -27,6 +27,9 @@ VERSIONS = frozenset({"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
 CIPHERS = b"ALL:COMPLEMENTOFALL:!aNULL:!PSK:!SRP:@SECLEVEL=0"
 """Every suite with which a server shows a certificate, the broken ones too: we keep no secret in these sessions."""
 
+KEY_TYPE_CIPHERS = {"rsa": b"aRSA:@SECLEVEL=0", "ec": b"aECDSA:@SECLEVEL=0"}
+"""Suites that a server can only choose with a certificate of this key type; up to TLS 1.2, where suites say so."""
+
 OPTIONS = SSL.OP_LEGACY_SERVER_CONNECT | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION
 """Servers without secure renegotiation (RFC 5746) are servers too; we resume nothing and shake hands once."""
 
@@ -52,14 +55,17 @@ class ClientCertificate:
     key: PrivateKeyTypes
 
 
-def client_context(certificate: ClientCertificate | None = None) -> SSL.Context:
+def client_context(certificate: ClientCertificate | None = None, key_type: str | None = None) -> SSL.Context:
     """The context that all sessions share: every version and suite that OpenSSL still has, nothing verified.
 
-    Raises `SSL.Error` where the key does not belong to the certificate.
+    With a `key_type`, only what a server can answer with a certificate of that type (docs/decisions/0143). Raises
+    `SSL.Error` where the key does not belong to the certificate.
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
-    context.set_cipher_list(CIPHERS)
+    context.set_cipher_list(CIPHERS if key_type is None else KEY_TYPE_CIPHERS[key_type])
+    if key_type is not None:
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
     context.set_verify(SSL.VERIFY_NONE, None)
     context.set_options(OPTIONS)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)

@@ -58,6 +58,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "policy": ("exposure", "programs", "ca_owner", "operators"),
         "cohort": ("issued_since", "expires_since", "eku"),
         "asked": ("client_ca_names",),
+        "again": ("second_certificate",),
         DANE: ("dane", "eku", "hierarchy"),
     }
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, String, and_, case, cast, extract, func, literal
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
 
 from storage.schema import certificate, classification
 from storage.types import UtcTime
@@ -36,6 +37,12 @@ def certificate_columns(began: datetime | None) -> tuple[ColumnElement[Any], ...
         classification.c.issued_since,
         classification.c.expires_since,
     )
+
+
+def at_endpoint(one: FromClause, other: FromClause, scan_id: int) -> ColumnElement[bool]:
+    """Rows of two tables are of the same endpoint of a scan."""
+    same = (one.c[name] == other.c[name] for name in ("order_key", "mx_host", "address", "port"))
+    return and_(one.c.scan_id == scan_id, *same)
 
 
 def joined(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:

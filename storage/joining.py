@@ -9,7 +9,7 @@ joins computes them afterwards.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, exists, func, or_, select, union, update
 from sqlalchemy.sql.selectable import Select
 
 from scanner.records import Routing
@@ -29,6 +29,7 @@ from storage.schema import (
     observation,
     scan,
     scan_certificate,
+    second_look,
     tlsa,
 )
 
@@ -89,7 +90,7 @@ def _steps(part: int) -> list[tuple[Table, Select[*tuple[object, ...]], _Write]]
         return select(table).where(table.c.scan_id == part).order_by(*table.primary_key)
 
     captured = select(scan_certificate.c.sha256).where(scan_certificate.c.scan_id == part)
-    listed = select(observation.c.list_sha256).where(observation.c.scan_id == part)
+    listed = union(*(select(t.c.list_sha256).where(t.c.scan_id == part) for t in (observation, second_look)))
     named = select(observation.c.ca_names_sha256).where(observation.c.scan_id == part)
     has_addresses = exists().where(mx_address.c.scan_id == part, mx_address.c.mx_host == mx_host.c.mx_host)
     return [
@@ -106,6 +107,7 @@ def _steps(part: int) -> list[tuple[Table, Select[*tuple[object, ...]], _Write]]
         (scan_certificate, of_scan(scan_certificate), _put(scan_certificate, store.better_role)),
         (endpoint, of_scan(endpoint), _put(endpoint, _further)),
         (observation, of_scan(observation), _observations),
+        (second_look, of_scan(second_look), _put(second_look)),
     ]  # fmt: skip
 
 

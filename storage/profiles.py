@@ -43,8 +43,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
 from scanner.records import NOT_AFFECTED, ClientAuth, Dane, Hierarchy, Reason, Role, Status
-from storage import sightings
-from storage.facts import SEPARATOR, certificate_columns, joined
+from storage import second_looks, sightings
+from storage.facts import SEPARATOR, at_endpoint, certificate_columns, joined
 from storage.schema import (
     ca_names_verdict,
     certificate,
@@ -57,6 +57,7 @@ from storage.schema import (
     mx_set_host,
     observation,
     scan,
+    second_look,
     tlsa,
 )
 from storage.sightings import HEARD, SIGHTED, UNMEASURED
@@ -81,6 +82,7 @@ FACTS = (
     "issued_since",
     "expires_since",
     "client_ca_names",
+    "second_certificate",
     "operators",
     "dane",
 )
@@ -259,6 +261,7 @@ class _Columns(NamedTuple):
     issued_since: str
     expires_since: str
     asked_names: str
+    again: str
     band: str
     tlsa_host: str
     dane: str
@@ -289,6 +292,7 @@ def _profile(read: _Columns) -> Profile:
             read.issued_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
             read.expires_since or (DATE_UNKNOWN if read.exposure else UNCLASSIFIED),
             _asked_names(read) if ours else "",
+            (read.again or second_looks.NOT_LOOKED) if ours else "",
             rank,
             (read.dane or (UNCLASSIFIED if read.tlsa_host else Dane.INSECURE.value)) if ours else "",
         )
@@ -365,6 +369,7 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
     An endpoint with an observation was tested, whatever became of a further attempt. A certificate is valid or not
     when the scan `began`, so that all its endpoints agree.
     """
+    other = certificate.alias()
     columns: tuple[ColumnElement[Any], ...] = (
         observation.c.status,
         endpoint.c.reason,
@@ -375,6 +380,7 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
         func.replace(observation.c.software, SEPARATOR, ""),
         *certificate_columns(began),
         ca_names_verdict.c.names_class,
+        second_looks.meaning(certificate.c.eku_class, other.c.eku_class),
         cast(BAND.c.band, String),
         case((tlsa.c.mx_host.is_not(None), "1")),
         func.coalesce(dane_verdict.c.dane, tlsa.c.standing),
@@ -389,17 +395,9 @@ def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, .
             null(),
         )
         .select_from(endpoint)
-        .outerjoin(
-            observation,
-            and_(
-                observation.c.scan_id == scan_id,
-                observation.c.order_key == endpoint.c.order_key,
-                observation.c.mx_host == endpoint.c.mx_host,
-                observation.c.address == endpoint.c.address,
-                observation.c.port == endpoint.c.port,
-                observation.c.last.is_(True),
-            ),
-        )
+        .outerjoin(observation, and_(at_endpoint(observation, endpoint, scan_id), observation.c.last.is_(True)))
+        .outerjoin(second_look, at_endpoint(second_look, endpoint, scan_id))
+        .outerjoin(other, other.c.sha256 == second_look.c.certificate)
         .outerjoin(mx_host, and_(mx_host.c.scan_id == scan_id, mx_host.c.mx_host == endpoint.c.mx_host))
         .outerjoin(BAND, BAND.c.operator == mx_host.c.operator)
         .outerjoin(certificate, certificate.c.sha256 == observation.c.certificate)

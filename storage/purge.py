@@ -12,7 +12,8 @@ Exports, reports and backups that somebody made are out of reach.
 
 import ipaddress
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, not_, or_, select, union_all
@@ -35,6 +36,7 @@ from storage.schema import (
     observation,
     sample_address,
     scan_certificate,
+    second_look,
     sighting,
     tlsa,
     trial,
@@ -100,7 +102,7 @@ class _Purge:
         self._unnamed_hosts()
 
     def hosts(self, pattern: str) -> None:
-        self._sessions(_matches(endpoint.c.mx_host, pattern), _matches(observation.c.mx_host, pattern))
+        self._sessions(lambda table: _matches(table.c.mx_host, pattern))
         for table in (mx_address, mx_host, mx_set_host, tlsa, dane_verdict, trial):
             self._delete(table, _matches(table.c.mx_host, pattern))
 
@@ -110,7 +112,7 @@ class _Purge:
             addresses = self._connection.execute(select(table.c.address).distinct()).scalars()
             found.update(address for address in addresses if _inside(address, network))
         for some in _batches(found):
-            self._sessions(endpoint.c.address.in_(some), observation.c.address.in_(some))
+            self._sessions(partial(_is_at, some))
             for table in (mx_address, trial):
                 self._delete(table, table.c.address.in_(some))
 
@@ -163,14 +165,17 @@ class _Purge:
     def _delete(self, table: Table, condition: Condition) -> None:
         self.deleted[table.name] += self._connection.execute(delete(table).where(condition)).rowcount
 
-    def _sessions(self, endpoints: Condition, observations: Condition) -> None:
-        """Delete endpoints and observations, and remember what they referred to."""
-        referred = select(observation.c.list_sha256, observation.c.ca_names_sha256).where(observations).distinct()
+    def _sessions(self, condition: Callable[[Table], Condition]) -> None:
+        """Delete endpoints, observations and second looks, and remember what they referred to."""
+        gone = condition(observation)
+        referred = select(observation.c.list_sha256, observation.c.ca_names_sha256).where(gone).distinct()
         for list_sha256, ca_names in self._connection.execute(referred):
             self._lists.update({list_sha256} - {None})
             self._ca_names.update({ca_names} - {None})
-        self._delete(observation, observations)
-        self._delete(endpoint, endpoints)
+        again = select(second_look.c.list_sha256).where(condition(second_look)).distinct()
+        self._lists.update(digest for digest in self._connection.execute(again).scalars() if digest)
+        for table in (observation, second_look, endpoint):
+            self._delete(table, condition(table))
 
     def _sightings(self, condition: Condition) -> None:
         """Delete sightings, and remember what they referred to."""
@@ -190,8 +195,7 @@ class _Purge:
             )
         )
         for scan_id, host in self._connection.execute(unnamed).all():
-            here = [and_(table.c.scan_id == scan_id, table.c.mx_host == host) for table in (endpoint, observation)]
-            self._sessions(*here)
+            self._sessions(partial(_is_of, scan_id, host))
             for table in (mx_address, mx_host, tlsa, dane_verdict):
                 self._delete(table, and_(table.c.scan_id == scan_id, table.c.mx_host == host))
             known = exists().where(mx_host.c.mx_host == trial.c.mx_host)
@@ -211,7 +215,7 @@ class _Purge:
                         table.c.scan_id == list_classification.c.scan_id,
                         table.c.list_sha256 == list_classification.c.list_sha256,
                     )
-                    for table in (observation, sighting)
+                    for table in (observation, second_look, sighting)
                 )
             )
             self._delete(list_classification, and_(list_classification.c.list_sha256.in_(some), not_(used)))
@@ -227,8 +231,10 @@ class _Purge:
                 observation.c.list_sha256 == ca_names_verdict.c.list_sha256,
             )
             self._delete(ca_names_verdict, and_(ca_names_verdict.c.list_sha256.in_(some), not_(unasked)))
-        unused = _unused(self._connection, self._lists, observation.c.list_sha256)
-        for some in _batches(_unused(self._connection, unused, sighting.c.list_sha256)):
+        unused = self._lists
+        for table in (observation, second_look, sighting):
+            unused = _unused(self._connection, unused, table.c.list_sha256)
+        for some in _batches(unused):
             self._delete(certificate_list, certificate_list.c.list_sha256.in_(some))
         return certificates
 
@@ -241,7 +247,7 @@ class _Purge:
                 select(table.c.scan_id, certificate_list.c.certificates).join(
                     certificate_list, certificate_list.c.list_sha256 == table.c.list_sha256
                 )
-                for table in (observation, sighting)
+                for table in (observation, second_look, sighting)
             )
         ).execution_options(yield_per=1000)
         found = {
@@ -276,6 +282,14 @@ def _matches(column: ColumnElement[str], pattern: str) -> Condition:
     if below == pattern:
         return column == pattern
     return or_(column == below, column.endswith(f".{below}", autoescape=True))
+
+
+def _is_at(addresses: Sequence[str], table: Table) -> Condition:
+    return table.c.address.in_(addresses)
+
+
+def _is_of(scan_id: int, host: str, table: Table) -> Condition:
+    return and_(table.c.scan_id == scan_id, table.c.mx_host == host)
 
 
 def _inside(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:

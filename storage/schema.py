@@ -307,6 +307,27 @@ classification = Table(
     sqlite_with_rowid=False,
 )
 
+second_look = Table(
+    "second_look",
+    metadata,
+    _scan_id(),
+    _order_key(),
+    Column("mx_host", Name, primary_key=True),
+    Column("address", Name, primary_key=True),
+    Column("port", Integer, primary_key=True),
+    Column("key_type", String(8), nullable=False),  # the only one that was asked for
+    Column("stage", String(16), nullable=False),
+    Column("failure", String(16)),
+    Column("tls_alert", SmallInteger),
+    Column("tls_version", String(8)),
+    Column("cipher_suite", Text),
+    Column("list_sha256", Name),
+    Column("certificate", Name),  # the end entity certificate
+    Column("started_at", UtcTime, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 ca_names_verdict = Table(
     "ca_names_verdict",
     metadata,

@@ -64,7 +64,7 @@ def facts(scan_id: int, role: Role, band: Table, began: datetime | None) -> Sele
         seen.c.tls_version,
         nothing,  # software
         *certificate_columns(began),
-        nothing,  # CA names of a request
+        *(nothing, nothing),  # CA names of a request, second look
         cast(band.c.band, String),
         *(nothing, nothing),  # TLSA
     )

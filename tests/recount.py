@@ -24,6 +24,8 @@ def value_of(census, bands, endpoint, field):
     if field in ("separates_roles", "asks_by_default", "rejects_server_only"):
         seen = {row[field] for row in MATRIX["software"] if row["name"] == (endpoint["software"] or "unknown")}
         return seen.pop() if len(seen) == 1 else "differs" if seen else "not-seen"
+    if field == "second_certificate":
+        return "not-looked-for"  # tests/test_second_looks.py has what is
     if field == "client_ca_names":
         state = endpoint["client_auth"]
         return state if state in ("not-requested", "untested") else endpoint["asked_names"] or "unclassified"

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
-from storing import certificate, classify, endpoint, measured, new_experiment, new_scan, routing, store
+from storing import certificate, classify, endpoint, failed, measured, new_experiment, new_scan, routing, store
 from test_storage_reader import classified
 
 from scanner.ledger import Sample, SampledAddress, Stratum
-from scanner.records import CaNames, CaNamesVerdict, Dane, DaneVerdict, Role, Sighting, TlsaRecord, TlsaSet
+from scanner.records import CaNames, CaNamesVerdict, Dane, DaneVerdict, Role, Sighting, Stage, TlsaRecord, TlsaSet
 from scanner.trials import Outcome, Trial
-from storage import experiments, reader
+from storage import experiments, reader, second_looks
 from storage.purge import purge
 from storage.rows import ca_names_digest, digests, list_digest
 from storage.sampled import store_sample
@@ -59,6 +59,8 @@ async def census(database, *, mine=True):
     addresses = ["192.0.2.1", "192.0.2.2"] if mine else ["192.0.2.2"]
     drawn = tuple(SampledAddress(address, 0, at, 0.5) for at, address in enumerate(addresses))
     database.write(lambda connection: store_sample(connection, scan_id, Sample((Stratum(4, 2, 4),), drawn)))
+    for one in [MINE, THEIRS] if mine else [THEIRS]:
+        await second_looks.write(database, scan_id, 7, "rsa", failed(one, stage=Stage.HANDSHAKE), [])
     number = await new_experiment(database)
     for position, tried in enumerate([MINE, THEIRS] if mine else [THEIRS]):
         await experiments.write(database, number, position, Trial(tried, "none", Outcome.ACCEPTED))
@@ -85,8 +87,7 @@ def names(database, scan_id):
 ALL = {
     "domain", "mx_set_host", "mx_host", "mx_address", "endpoint", "observation", "certificate", "certificate_list",
     "ca_name_set", "scan_certificate", "classification", "list_classification", "trial", "tlsa", "dane_verdict",
-    "sighting", "ca_names_verdict",
-    "sample_address",
+    "sighting", "ca_names_verdict", "second_look", "sample_address",
 }  # fmt: skip
 
 

@@ -36,6 +36,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     add = parser.add_argument
     add("--label", metavar="TEXT", help="a name for people, stored with the scan")
     add("--seed", type=int, metavar="N", help="order of work and draw of names (default: a random one, stored)")
+    add(
+        "--both-key-types",
+        action="store_true",
+        help="a second, spaced connection to each endpoint, for a certificate of the other key type",
+    )
     add("--resume", action="store_true", help="go on with the latest scan of the database that did not finish")
     add("--json", action="store_true", help="one JSON object on standard output, progress on standard error")
     add("--verbose", action="store_true", help="explain every session, line by line, on standard error")
@@ -178,6 +183,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             sample=getattr(arguments, "sample", None),  # of `scan` and `plan`
         ),
         exclude_files=exclude_files,
+        both_key_types=getattr(arguments, "both_key_types", False),
         given=frozenset(name for name in MANNERS if getattr(arguments, name) is not None),
     )
 
