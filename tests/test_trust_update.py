@@ -11,7 +11,8 @@ import pytest
 from hierarchies import certificates, intermediate, leaf, root
 
 from mxcensus import snapshots, trust_update
-from mxcensus.cli import main
+from mxcensus.cli import build_parser, main
+from mxcensus.commands import scan
 from mxcensus.trust_update import Sources
 from scanner import ccadb, chrome_store
 from scanner.certificates import parse
@@ -136,6 +137,11 @@ def test_the_new_snapshot_is_in_use_and_a_newer_one_after_it(updated, home):
         f"O=Mail Ltd,CN=Mail [{MAIL.sha256[:16]}]: chrome none -> server",
         f"O=Web Ltd,CN=Web [{WEB.sha256[:16]}]: chrome SCTNotAfter 2026-09-30T00:00:00Z -> none",
     )
+
+
+def test_scan_takes_it_without_being_told(updated, home):
+    arguments = build_parser().parse_args(["scan", "example.org", "--resolver", "192.0.2.1"])
+    assert scan.make_plan(arguments).trust.id == updated.snapshot.id
 
 
 def test_leftovers_of_a_killed_update_are_not_in_use(updated, home):

@@ -1,7 +1,7 @@
 """`mxcensus classify`: EKU class, hierarchy and policy cohorts of certificates in files; no network, no database.
 
-Every certificate is a subject, and all inputs together are the pool of issuers. Once that is complete, copies of
-the process share the subjects.
+Every certificate is a subject, and all inputs together are the pool of issuers. Copies of the process share the
+parsing, and once the pool is complete the subjects.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mxcensus.commands import common
 from mxcensus.parallel import mapped, processors
@@ -29,6 +29,7 @@ HELD = 20_000
 FEW = 500
 """Fewer are not worth copying the process for."""
 
+Item = TypeVar("Item")
 Subject = tuple[SourcedCertificate, Certificate | None]
 """A certificate of the input, parsed or not yet."""
 
@@ -53,13 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     def issuers() -> Iterator[Certificate]:
         nonlocal held
-        for item in sourced(_say_skipped):
-            certificate = certificates.parse(item.der)
-            if held is not None:
-                held.append((item, certificate))
-                held = held if len(held) < HELD else None
-            if certificate.is_ca:
-                yield certificate
+        for batch in _batches(sourced(_say_skipped)):
+            parsed = mapped(lambda item: certificates.parse(item.der), batch, _workers(batch))
+            for item, certificate in zip(batch, parsed, strict=True):
+                if held is not None:
+                    held.append((item, certificate))
+                    held = held if len(held) < HELD else None
+                if certificate.is_ca:
+                    yield certificate
 
     classifier = Classifier(common.trust(arguments), issuers())
     rules = [rule for rule in load_policy().rules if rule.superseded_by is None]
@@ -71,11 +73,20 @@ def run(arguments: argparse.Namespace) -> int:
         return _json(item, certificate, meaning, rules) if arguments.json else _line(item, certificate, meaning)
 
     again = ((item, None) for item in sourced(lambda _where, _why: None))
-    subjects = iter(held) if held is not None else again
-    while batch := list(islice(subjects, HELD)):
-        for said in mapped(line, batch, processors() if len(batch) >= FEW else 1):
+    subjects: Iterator[Subject] = iter(held) if held is not None else again
+    for batch in _batches(subjects):
+        for said in mapped(line, batch, _workers(batch)):
             sys.stdout.write(f"{said}\n")
     return 0
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while batch := list(islice(items, HELD)):
+        yield batch
+
+
+def _workers(batch: Sequence[object]) -> int:
+    return processors() if len(batch) >= FEW else 1
 
 
 def _say_skipped(where: str, why: str) -> None:
