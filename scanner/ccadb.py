@@ -129,7 +129,7 @@ def _rows(text: str, source: str, wanted: Sequence[str]) -> Iterator[tuple[dict[
         header = next(reader, [])
         for name in wanted:
             if header.count(name) != 1:
-                found = ", ".join(header)[:200]
+                found = " ".join(", ".join(header).split())[:200]
                 raise BadReport(
                     f"{source}: line 1: expected a column {name!r}; has the report changed? found {found}"
                 )

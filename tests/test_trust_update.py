@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -361,3 +362,29 @@ def test_pem_reports_may_be_in_single_quotes_and_have_a_byte_order_mark():
         .replace('-----END CERTIFICATE-----"', "-----END CERTIFICATE-----'\"")
     )
     assert list(ccadb.read_pems("\ufeff" + text, "x")) == [(ROOTS[0].sha256, ROOTS[0].der)]
+
+
+READERS = {
+    "/ccadb/included": (ccadb.read_included, ccadb.BadReport),
+    "/ccadb/records": (ccadb.read_records, ccadb.BadReport),
+    "/ccadb/pems?year=2026": (ccadb.read_pems, ccadb.BadReport),
+    "/root_store.textproto": (
+        lambda text, source: chrome_store.read(text, source).roots,
+        chrome_store.BadRootStore,
+    ),
+}
+
+
+@pytest.mark.parametrize("path", READERS)
+def test_whatever_a_text_holds_it_is_read_or_refused_in_one_line(path):
+    read, refused = READERS[path]
+    rng, text, messages = random.Random(path), pages()[path], []
+    for _ in range(150):
+        at, size = rng.randrange(len(text)), rng.choice([1, 1, 10, 1000])
+        junk = "".join(rng.choice("\"'\n\r\0,:{}-#\\\ufeff\u2028\U0010ffffA0") for _ in range(rng.randrange(4)))
+        try:
+            list(read(text[:at] + junk + text[at + size :], "x"))
+        except refused as error:
+            messages.append(str(error))
+    assert messages
+    assert not [message for message in messages if len(message.splitlines()) != 1]
