@@ -24,6 +24,7 @@ COMMANDS = (
     "merge_scans",
     "fleet",
     "classify",
+    "import_",
     "reclassify",
     "purge",
     "serve",
@@ -57,7 +58,7 @@ def build_parser(only: str | None = None) -> Parser:
 def named(words: Sequence[str]) -> str | None:
     """The module of the command that the command line begins with; None where it begins with something else."""
     first = words[0].replace("-", "_") if words else ""
-    return first if first in COMMANDS else None
+    return next((name for name in (first, f"{first}_") if name in COMMANDS), None)  # `import` is a word of Python's
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """Certificates out of files that somebody has: PEM, DER, PKCS#7, JSON Lines (each also gzipped), and directories.
 
+A line of JSON has a certificate, or the digest of one, or it is a line of zgrab2's and holds a whole session.
+
 Everything is streamed; a file of a million lines costs the memory of its longest line. What a file is, its bytes
 say, not its name. `BadInput` is one clear line.
 """
@@ -18,13 +20,16 @@ from typing import IO, cast
 
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from scanner import der
-from scanner.records import Role
+from scanner import der, zgrab2
+from scanner.records import Observation, Role
 
 LINE_BYTES = 1 << 20
 """The longest line that is read; no certificate comes near it."""
 DER_BYTES = 1 << 26
 """The largest DER file that is read."""
+
+MOST = 2**53
+"""The largest count that is taken: sums of counts stay exact."""
 
 _SIGNED_DATA = "1.2.840.113549.1.7.2"
 _CERTIFICATES = {
@@ -50,7 +55,8 @@ class SourcedCertificate:
     """One certificate and where it came from.
 
     `source` is the file, with `:N` for the N-th certificate or line of a file that has several. `role` is what the
-    input says, None where it says nothing. `count` is how often it was seen; `operator` and `day` are the input's.
+    input says, None where it says nothing. `count` is how often it was seen; `operator` and `day` are the input's,
+    and so is `required`: whether the peer that it was presented to insisted.
     """
 
     source: str
@@ -59,6 +65,31 @@ class SourcedCertificate:
     count: int = 1
     operator: str | None = None
     day: date | None = None
+    required: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourcedDigest:
+    """What a log says of a certificate that it does not have: the SHA-256 of its DER, lower-case hex."""
+
+    source: str
+    sha256: str
+    role: Role | None = None
+    count: int = 1
+    operator: str | None = None
+    day: date | None = None
+    required: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourcedObservation:
+    """A session that somebody else's scanner had."""
+
+    source: str
+    observation: Observation
+
+
+Entry = SourcedCertificate | SourcedDigest | SourcedObservation
 
 
 def _refuse(where: str, why: str) -> None:
@@ -66,7 +97,19 @@ def _refuse(where: str, why: str) -> None:
 
 
 def read_certificates(path: Path, skipped: Skipped = _refuse) -> Iterator[SourcedCertificate]:
-    """Every certificate in a file, or in the files below a directory in the order of their names.
+    """Every certificate of `read_entries`, those of sessions too; an entry that is only a digest is skipped."""
+    for entry in read_entries(path, skipped):
+        if isinstance(entry, SourcedCertificate):
+            yield entry
+        elif isinstance(entry, SourcedDigest):
+            skipped(entry.source, "a digest, and no certificate")
+        else:
+            for number, data in enumerate(entry.observation.certificate_list):
+                yield SourcedCertificate(entry.source, data, Role.CA if number else Role.SERVER)
+
+
+def read_entries(path: Path, skipped: Skipped = _refuse) -> Iterator[Entry]:
+    """Everything in a file, or in the files below a directory in the order of their names.
 
     Raises BadInput for a path that cannot be read or holds no certificate. An entry that cannot be used (a line
     that is no JSON, a block that is no base64) is given to `skipped`, by default refused. Files of a directory
@@ -75,9 +118,9 @@ def read_certificates(path: Path, skipped: Skipped = _refuse) -> Iterator[Source
     found = False
     for file in _files(path):
         try:
-            for certificate in _file(file, skipped):
+            for entry in _file(file, skipped):
                 found = True
-                yield certificate
+                yield entry
         except OSError as error:
             if file == path:
                 raise BadInput(f"{file}: {error.strerror or 'cannot be read'}") from error
@@ -108,7 +151,7 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
             raise BadInput(f"{path}: a broken gzip file: {error}") from error
 
 
-def _file(path: Path, skipped: Skipped) -> Iterator[SourcedCertificate]:
+def _file(path: Path, skipped: Skipped) -> Iterator[Entry]:
     if not path.is_file():
         if not path.exists():
             raise BadInput(f"{path}: no such file or directory")
@@ -227,7 +270,7 @@ def _unwrap(label: str, data: bytes) -> Iterator[bytes]:
         yield data
 
 
-def _json_lines(lines: _Lines, source: str, skipped: Skipped) -> Iterator[SourcedCertificate]:
+def _json_lines(lines: _Lines, source: str, skipped: Skipped) -> Iterator[Entry]:
     for number, line in lines:
         if not line.strip():
             continue
@@ -238,26 +281,41 @@ def _json_lines(lines: _Lines, source: str, skipped: Skipped) -> Iterator[Source
             skipped(where, str(error))
 
 
-def _json_line(line: bytes, where: str) -> Iterator[SourcedCertificate]:
+def _json_line(line: bytes, where: str) -> Iterator[Entry]:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError("not a JSON object on one line") from error
     if not isinstance(values, dict):
         raise ValueError("not a JSON object on one line")  # noqa: TRY004  # bad data, not a bad argument
-    role, count, day, operator = (values.get(key) for key in ("role", "count", "day", "operator"))
+    if zgrab2.scans(values):
+        yield from [SourcedObservation(where, one) for one in zgrab2.observations(values)]
+        return
+    role, count, operator, required = (values.get(key) for key in ("role", "count", "operator", "required"))
     if role is not None and role not in list(Role):
         raise ValueError(f"role is one of {', '.join(Role)}, found {role!r}")
-    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST):
         raise ValueError(f"count is a whole number from 1, found {count!r}")
     if operator is not None and not isinstance(operator, str):
         raise ValueError(f"operator is text, found {operator!r}")
-    ders = _json_certificates(values)
-    when = _day(day)
-    for number, data in enumerate(ders):
+    if required is not None and not isinstance(required, bool):
+        raise ValueError(f"required is true or false, found {required!r}")
+    its_role = Role(role) if role else None
+    facts = (count or 1, operator, _day(values.get("day")), required)
+    if not values.keys() & {"pem", "der"} and "sha256" in values:
+        yield SourcedDigest(where, _digest(values["sha256"]), its_role, *facts)
+        return
+    for number, data in enumerate(_json_certificates(values)):
         # The first is what was presented; others in the same text are its certificate_list.
-        its_role = Role.CA if number else Role(role) if role else None
-        yield SourcedCertificate(where, data, its_role, count or 1, operator, when)
+        yield SourcedCertificate(where, data, Role.CA if number else its_role, *facts)
+
+
+def _digest(text: object) -> str:
+    """SHA-256 as programs write it: hex of either case, perhaps with colons."""
+    digest = str(text).replace(":", "").lower()
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise ValueError(f"sha256 is 64 hex digits, found {str(text)[:80]!r}")
+    return digest
 
 
 def _json_certificates(values: dict[str, object]) -> list[bytes]:
@@ -268,7 +326,7 @@ def _json_certificates(values: dict[str, object]) -> list[bytes]:
             raise ValueError("der is not base64")
         return [data]
     if not isinstance(pem, str):
-        raise ValueError("neither pem nor der")  # noqa: TRY004  # bad data, not a bad argument
+        raise ValueError("neither pem nor der nor sha256")  # noqa: TRY004  # bad data, not a bad argument
     blocks = list(_blocks(enumerate(pem.encode().splitlines(), 1)))
     found = [data for label, data, _ in blocks if label in _CERTIFICATES and data]
     if not found:

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Row, make_url, select, update
+from sqlalchemy import URL, Connection, Engine, Row, delete, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from scanner.records import ScanInfo
@@ -111,6 +111,10 @@ class Database:
         """Note that a scan is `loading`, `running`, `interrupted` or `finished`."""
         change = update(scan).where(scan.c.id == scan_id).values(state=state, finished_at=finished_at)
         await self.run(lambda connection: connection.execute(change).rowcount)
+
+    async def drop_scan(self, scan_id: int) -> None:
+        """Delete a scan with all its rows. Facts that belong to no scan stay."""
+        await self.run(lambda connection: connection.execute(delete(scan).where(scan.c.id == scan_id)).rowcount)
 
     def scan_info(self, scan_id: int | None = None) -> ScanInfo:
         """The manifest of a scan, by default of the latest. Raises `BadDatabase` where there is none."""
