@@ -49,6 +49,7 @@ class Outcomes:
     experiment: int
     scan: int | None
     trials: Sequence[experiments.Fields]
+    approval: str | None
     interrupted: bool
 
     @property
@@ -77,6 +78,13 @@ def run(plan: Plan, request: Request) -> Outcomes:
             return runner.run(_run(plan, request, database))
     finally:
         database.close()
+
+
+def stored(database: Database, number: int) -> Outcomes:
+    """An earlier experiment, as it was stored. Raises `BadDatabase` where there is none."""
+    found = experiments.manifest(database, number)
+    rows = experiments.trials(database, number, CONTROL)
+    return Outcomes(number, found["settings"].get("scan"), rows, found["approval"], interrupted=False)
 
 
 async def _run(plan: Plan, request: Request, database: Database) -> Outcomes:
@@ -110,7 +118,7 @@ async def _run(plan: Plan, request: Request, database: Database) -> Outcomes:
                 await experiments.write(database, number, next(place), trial)
         await experiments.finish(database, number, now())
     rows = experiments.trials(database, number, CONTROL)
-    return Outcomes(number, decided.scan.scan if decided.scan else None, rows, stop.is_set())
+    return Outcomes(number, decided.scan.scan if decided.scan else None, rows, request.approval, stop.is_set())
 
 
 def _manifest(plan: Plan, scan: ScanInfo | None) -> dict[str, object]:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, and_, insert, select, update
 from scanner.records import ClientAuth, Endpoint
 from scanner.trials import Trial
 from storage.database import Database
+from storage.errors import BadDatabase
 from storage.rows import endpoint_key, rfc3339
 from storage.schema import experiment, mx_address, observation, trial
 from storage.text import escape
@@ -97,6 +98,19 @@ def trials(database: Database, experiment_id: int, control: str) -> list[Fields]
         rows = [row._asdict() for row in connection.execute(query)]
     controls = {_key(row): row for row in rows if row["variant"] == control and row["outcome"] == "accepted"}
     return [_fields(row, controls.get(_key(row))) for row in rows]
+
+
+def manifest(database: Database, experiment_id: int) -> Fields:
+    """What is stored of an experiment beside its trials. Raises `BadDatabase` where there is none."""
+    query = select(experiment).where(experiment.c.id == experiment_id)
+    with database.reading() as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        raise BadDatabase(f"there is no experiment {experiment_id}")
+    found = row._asdict()
+    return found | {
+        name: rfc3339(found[name]) if found[name] is not None else None for name in ("started_at", "finished_at")
+    }
 
 
 def _key(row: Fields) -> tuple[str, str, int]:

@@ -200,7 +200,7 @@ def test_the_order_is_random_by_the_seed(folder):
 def test_what_is_stored_says_who_presented_what(folder, tmp_path):
     lab_certificates.made(tmp_path / "ca")
     with serving(judging("TLSv1.3", reply)) as (port, _):
-        experiment(tmp_path, port, "--approval", "board 7", "--seed", 5)
+        found = experiment(tmp_path, port, "--approval", "board 7", "--seed", 5)
     database = open_database(f"sqlite:///{tmp_path}/census.db", create=False)
     with database.reading() as connection:
         (row,) = connection.exec_driver_sql("SELECT approval, seed, variants, finished_at FROM experiment").all()
@@ -210,6 +210,8 @@ def test_what_is_stored_says_who_presented_what(folder, tmp_path):
     stored = {one["label"]: one["eku_class"] for one in json.loads(row.variants)}
     assert stored == {"server-only": "server-only", "client-only": "client-only", "both": "server+client",
                       "no-eku": "absent"}  # fmt: skip
+    assert json.loads(mxcensus(tmp_path, "--show", found["experiment"], "--json").stdout) == found
+    assert "no experiment 99" in mxcensus(tmp_path, "--show", 99, status=2).stderr
 
 
 SCRIPTED = {

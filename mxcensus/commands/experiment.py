@@ -59,11 +59,23 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     add_politeness(parser)
     add("--seed", type=int, metavar="N", help="order and draws (default: a random one, stored)")
+    add(
+        "--show",
+        type=common.positive,
+        metavar="N",
+        help="print experiment N of the database again, and contact nobody",
+    )
     add("--json", action="store_true", help="one JSON object on standard output")
     add("--verbose", action="store_true", help="print every dialogue, line by line, on standard error")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.show is not None:
+        database = common.open_existing(arguments)
+        try:
+            return _print(experimenting.stored(database, arguments.show), as_json=arguments.json)
+        finally:
+            database.close()
     variants = read_variants(arguments.client_cert, arguments.make_certificates)
     plan = make_plan(arguments)
     hosts = read_hosts(arguments.hosts, arguments.file)
@@ -76,8 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadUsage("no certificate to present: use --client-cert LABEL=FILE or --make-certificates DIR")
     request = experimenting.Request(hosts, variants, arguments.approval, arguments.scan)
     outcomes = experimenting.run(plan, request)
-    if arguments.json:
-        found = {"experiment": outcomes.experiment, "scan": outcomes.scan, "approval": arguments.approval}
+    return _print(outcomes, as_json=arguments.json)
+
+
+def _print(outcomes: experimenting.Outcomes, *, as_json: bool) -> int:
+    if as_json:
+        found = {"experiment": outcomes.experiment, "scan": outcomes.scan, "approval": outcomes.approval}
         print(json.dumps({**found, "trials": list(outcomes.trials)}))
     else:
         _say(outcomes)
