@@ -1,7 +1,9 @@
 """Everything about a scan that is decided before it begins."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from scanner.exclusions import Exclusions
@@ -37,10 +39,23 @@ class Plan:
     given: frozenset[str] = frozenset()
     """Limits, `timeout` and `exclude` where the command line named them; a resumed scan keeps the others."""
 
-    def manifest(self) -> dict[str, object]:
-        """The settings as stored with the scan: what another reader needs, and no secret."""
+    def manifest(self, source_addresses: Sequence[str] = ()) -> dict[str, object]:
+        """What is stored with the scan: settings, their digest, where it ran from; no secret.
+
+        The digest leaves out what may differ between machines and passes of one census.
+        """
+        settings = self._settings()
         return {
             "trust": trust_manifest(self.trust),
+            "shard": None if self.scan.shard is None else str(self.scan.shard),
+            "source_addresses": list(source_addresses),
+            "exclude_files": [str(path.absolute()) for path in self.exclude_files],
+            **settings,
+            "settings_sha256": sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+        }
+
+    def _settings(self) -> dict[str, object]:
+        return {
             "port": self.scan.port,
             "names_per_address": self.scan.names_per_address,
             "sample": self.scan.sample,
@@ -51,8 +66,6 @@ class Plan:
             "contact": self.contact,
             "allow_special_purpose": self.allow_special_purpose,
             "both_key_types": self.both_key_types,
-            "shard": None if self.scan.shard is None else str(self.scan.shard),
-            "exclude_files": [str(path.absolute()) for path in self.exclude_files],
         }
 
 

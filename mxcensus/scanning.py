@@ -22,7 +22,7 @@ from mxcensus.inputs import Targets
 from mxcensus.plan import BadPlan, Plan
 from mxcensus.progress import Display
 from mxcensus.second_looks import look_again
-from mxcensus.steps import make_steps, now
+from mxcensus.steps import make_steps, now, source_addresses
 from mxcensus.watchers import Watcher, watching
 from reports.terminal import print_summary as print_report
 from scanner import names, operators, policy, software
@@ -150,7 +150,7 @@ async def _begin(plan: Plan, database: Database, began_with: bool) -> ScanInfo:
             rules_version=policy.RULES_VERSION,
             trust_id=plan.trust.id,
             seed=plan.scan.seed,
-            settings=plan.manifest(),
+            settings=plan.manifest(source_addresses()),
             state="loading",
         )
         return await asyncio.to_thread(database.scan_info, scan_id)

@@ -1,6 +1,7 @@
 """The functions that a scan's steps are made of, bound to one plan: routing, sessions, and who is not contacted."""
 
 import asyncio
+import contextlib
 import random
 import socket
 from collections.abc import Callable, Sequence
@@ -106,6 +107,19 @@ def _is_own(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def source_addresses() -> list[str]:
+    """The addresses of this machine that the Internet would see us come from, unless something translates them.
+
+    Connecting a UDP socket sends nothing: the system only looks up its route. Both addresses are for documents.
+    """
+    found = []
+    for family, anywhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((anywhere, 9))
+            found.append(str(sock.getsockname()[0]))
+    return found
 
 
 def now() -> datetime:

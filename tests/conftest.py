@@ -8,6 +8,7 @@ LAB=require.
 import contextlib
 import os
 import shutil
+from collections import Counter
 
 import postgres
 import pytest
@@ -23,7 +24,18 @@ def missing(what):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say what was not tested, and why; read from the reports, since workers have no terminal of their own."""
+    """Say what was not tested, and why; read from the reports, since workers have no terminal of their own.
+
+    Tests also say with `record_property` how much they did of what `make soak` does in full.
+    """
+    done = Counter()
+    for report in terminalreporter.stats.get("passed", ()):
+        for name, count in report.user_properties:
+            done[name] += count
+    if done:
+        terminalreporter.write_line(
+            ", ".join(f"{name}: {count}" for name, count in sorted(done.items())), bold=True
+        )
     reasons = {report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr}
     for reason in sorted(reasons):
         terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True, bold=True)

@@ -33,7 +33,7 @@ def test_the_lab_has_each_behaviour():
 
 
 @pytest.mark.timeout(600)
-def test_hostile_servers_cost_bounded_time_and_memory_and_get_the_right_verdict(tmp_path):
+def test_hostile_servers_cost_bounded_time_and_memory_and_get_the_right_verdict(tmp_path, record_property):
     with WorldProcess(HOSTS, tmp_path / "lab", hostile=True) as world:
         targets = world.write_targets(tmp_path / "domains.csv")
         with tempfile.TemporaryFile("w+") as err:
@@ -70,6 +70,8 @@ def test_hostile_servers_cost_bounded_time_and_memory_and_get_the_right_verdict(
         assert Counter(visit.address for visit in world.visits) == Counter(
             host.address for host in world.population.hosts
         )
+    record_property("hostile hosts", HOSTS)
+    record_property("MB at most", usage.ru_maxrss // 1024)
 
 
 def test_the_matrix_in_the_documents_is_this_one():

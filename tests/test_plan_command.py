@@ -1,11 +1,16 @@
 """`mxcensus plan` foretells what a scan of the same inputs does, and contacts nobody."""
 
 import json
+import re
+import socket
 
 import pytest
 from test_lab_scan import mxcensus
 
 from lab.world import World
+from mxcensus.cli import build_parser
+from mxcensus.commands.scan import make_plan
+from mxcensus.steps import source_addresses
 from mxcensus.survey import operator_loads, polite_seconds
 from scanner.pace import Limits
 from scanner.records import Endpoint
@@ -79,3 +84,21 @@ def test_plan_foretells_the_scan_and_contacts_nobody(tmp_path):
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments):
     done = mxcensus(tmp_path, *arguments, "--resolver", "127.0.0.1:9", status=2)
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_manifest_has_a_digest_of_what_decides_and_where_the_scan_ran():
+    def manifest(*more, source=("192.0.2.9",)):
+        return make_plan(build_parser().parse_args(["scan", "a.example", "--seed", "1", *more])).manifest(source)
+
+    first = manifest()
+    assert first["source_addresses"] == ["192.0.2.9"]
+    assert re.fullmatch("[0-9a-f]{64}", first["settings_sha256"])
+    assert manifest("--shard", "1/2", source=())["settings_sha256"] == first["settings_sha256"]
+    for other in (["--interval", "61"], ["--port", "26"], ["--contact", "x"], ["--resolver", "192.0.2.1"]):
+        assert manifest(*other)["settings_sha256"] != first["settings_sha256"]
+
+
+def test_source_addresses_are_addresses_of_this_machine():
+    for address in source_addresses():
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((address, 0))

@@ -43,7 +43,9 @@ def undisturbed(world, tmp_path_factory):
 
 
 @pytest.mark.parametrize("seed", range(-(-KILLS // KILLS_A_SCAN)))
-def test_killed_at_random_moments_nothing_is_lost_and_nobody_is_asked_twice(world, undisturbed, tmp_path, seed):
+def test_killed_at_random_moments_nothing_is_lost_and_nobody_is_asked_twice(
+    world, undisturbed, tmp_path, seed, record_property
+):
     rows, seconds = undisturbed
     moments = random.Random(seed)
     program = Program(world, tmp_path, f"sqlite:///{tmp_path}/census.db")
@@ -55,6 +57,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nobody_is_asked_twice(worl
     assert differences(program.rows(), rows) == []
     program.assert_polite()
     program.assert_not_again(killed)
+    record_property("kill -9", len(killed))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -99,7 +102,7 @@ def test_a_resumed_scan_keeps_opt_outs_and_manners_that_nobody_repeats(world, tm
 
 @pytest.mark.lab
 @pytest.mark.parametrize("seed", range(OUTAGES))
-def test_an_outage_of_the_database_loses_nothing(world, undisturbed, tmp_path, postgresql, seed):
+def test_an_outage_of_the_database_loses_nothing(world, undisturbed, tmp_path, postgresql, seed, record_property):
     rows, _ = undisturbed
     moments = random.Random(seed)
     url = postgresql.database()
@@ -114,3 +117,4 @@ def test_an_outage_of_the_database_loses_nothing(world, undisturbed, tmp_path, p
     assert differences(program.rows(), rows) == []
     program.assert_polite()
     postgresql.drop(url)
+    record_property("database outages", 1)
