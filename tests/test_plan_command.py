@@ -93,7 +93,8 @@ def test_the_manifest_has_a_digest_of_what_decides_and_where_the_scan_ran():
     first = manifest()
     assert first["source_addresses"] == ["192.0.2.9"]
     assert re.fullmatch("[0-9a-f]{64}", first["settings_sha256"])
-    assert manifest("--shard", "1/2", source=())["settings_sha256"] == first["settings_sha256"]
+    one, two = manifest("--shard", "1/2"), manifest("--shard", "2/2", source=())
+    assert one["settings_sha256"] == two["settings_sha256"] != first["settings_sha256"]  # it has half a share
     for other in (["--interval", "61"], ["--port", "26"], ["--contact", "x"], ["--resolver", "192.0.2.1"]):
         assert manifest(*other)["settings_sha256"] != first["settings_sha256"]
 
