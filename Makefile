@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= auto
 
-.PHONY: help install demo test soak fuzz audit check format lock lab bench matrix clean
+.PHONY: help install demo test soak fuzz audit check format lock lab screenshots bench matrix clean
 
 help:
-	@echo "make demo | test | soak | fuzz | audit | check | bench | matrix | install | lock | clean"
+	@echo "make demo | test | soak | fuzz | audit | check | screenshots | bench | matrix | install | lock | clean"
 
 install: $(VENV)/.installed
 
@@ -67,6 +67,10 @@ lock:
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
+
+# The pictures in docs/images, taken by a test of the demo's pages; another test holds them to be current.
+screenshots: install lab
+	MXCENSUS_SCREENSHOTS=1 LAB=require $(BIN)/pytest -n 1 tests/lab/test_real_screenshots.py
 
 bench: install
 	$(BIN)/python -m benchmarks.run $(BENCH)

@@ -34,7 +34,26 @@ CLIENT_CHARTS = ("eku", "hierarchy")
 """Which figures of role client are drawn, in the unit certificate."""
 
 MOST_BARS = 15
-WIDTH = 520
+WIDTH = 600
+COLOURS: Mapping[str, str] = {
+    "server+client": "#d9822b",
+    "server-only": "#3b76af",
+    "client-only": "#7a68a6",
+    "any": "#c2a83e",
+    "absent": "#8a8f98",
+    "public-chrome": "#3b76af",
+    "public-not-chrome": "#5aa7b0",
+    "public-purpose-unknown": "#7a68a6",
+    "public-other-purpose": "#c2a83e",
+    "private": "#d9822b",
+    "self-signed": "#b5495b",
+    "undetermined": "#8c6d46",
+    "required": "#b5495b",
+    "requested": "#d9822b",
+    "not-requested": "#3b76af",
+}
+"""A class has its colour in every chart; what is not here takes one of the palette."""
+
 PALETTE = (
     "#3b76af",
     "#d9822b",
@@ -84,16 +103,29 @@ def specification(figure: Figure) -> dict[str, Any]:
     ]
     order = list(dict.fromkeys(value["key"] for value in values))
     chart = altair.Chart(altair.Data(values=values)).encode(
-        x=altair.X("share:Q", title=f"share of measured {UNIT_TITLES[figure.unit]}", axis=altair.Axis(format="%")),
+        x=altair.X(
+            "share:Q",
+            title=f"share of measured {UNIT_TITLES[figure.unit]}",
+            axis=altair.Axis(format=".0%", tickCount=8),
+        ),
         y=altair.Y("key:N", title=None, sort=order),
     )
     if len(keys) > 1:
-        colour = altair.Color("series:N", title=keys[1], scale=altair.Scale(range=list(PALETTE)))
+        series = sorted({str(value["series"]) for value in values})
+        scale = altair.Scale(domain=series, range=_colours(series))
+        colour = altair.Color("series:N", title=keys[1], scale=scale)
         layered = chart.mark_bar(size=16).encode(color=colour)
     else:
-        bars = chart.mark_bar(size=16, color=BAR)
+        scale = altair.Scale(domain=order, range=[COLOURS.get(str(key), BAR) for key in order])
+        bars = chart.mark_bar(size=16).encode(color=altair.Color("key:N", scale=scale, legend=None))
         layered = bars + chart.mark_text(align="left", dx=4, color=INK).encode(text="label:N")
     return _styled(layered.properties(width=WIDTH, height={"step": 26}))
+
+
+def _colours(names: list[str]) -> list[str]:
+    """A colour a name: its own, else the next of the palette that no other has."""
+    free = iter(colour for colour in PALETTE * 2 if colour not in {COLOURS.get(name) for name in names})
+    return [COLOURS.get(name) or next(free, BAR) for name in names]
 
 
 def _styled(chart: Any) -> dict[str, Any]:
@@ -102,7 +134,9 @@ def _styled(chart: Any) -> dict[str, Any]:
         .configure_view(stroke=None)
         .configure_axis(labelColor=INK, titleColor=INK, gridColor=INK, gridOpacity=0.2, domain=False, ticks=False)
         .configure_axisY(labelLimit=240, labelFontSize=12)
-        .configure_legend(labelColor=INK, titleColor=INK, orient="bottom", columns=3)
+        .configure_legend(
+            labelColor=INK, titleColor=INK, orient="bottom", columns=3, columnPadding=48, labelFontSize=11
+        )
         .to_dict()
     )
     return made

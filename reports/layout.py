@@ -133,12 +133,13 @@ def _without_ticks(text: str) -> str:
 
 
 def _notes(figures: Sequence[Figure]) -> list[str]:
-    notes = [
-        f"Private {UNIT_TITLES[figure.unit]}: {counted(share.low.count, share.low.share)} to "
-        f"{counted(share.high.count, share.high.share)}."
+    ranges = [
+        f"{UNIT_TITLES[figure.unit]} {counted(share.low.count, share.low.share)} to "
+        f"{counted(share.high.count, share.high.share)}"
         for figure in figures
         if (share := figure.private_share) is not None
     ]
+    notes = [f"Private, as a range: {'; '.join(ranges)}."] if ranges else []
     notes += (f"{rule_line(rule)}." for rule in sorted(figures[0].rules, key=lambda rule: rule.date))
     if figures[0].not_measurable:
         notes.append(f"Not measurable with this snapshot: {', '.join(figures[0].not_measurable)}.")

@@ -92,12 +92,14 @@ def test_charts_are_drawn_with_a_bar_a_row(chromium, url, database):
     report = reporting.build(database, 1)
     with browser.opened(chromium) as (page, wrong):
         for figure in charts.drawn(report):
-            page.goto(f"{url}/scans/1/figures/{figure.id}?unit={figure.unit}")
+            page.goto(f"{url}/scans/1/figures/{figure.name}?unit={figure.unit}")
             box = page.locator("svg").bounding_box()
             assert box["width"] > 300, figure.id
             assert box["height"] > 60, figure.id
             bars = page.locator("svg .mark-rect path").count()
-            assert bars == min(len(figure.rows), charts.MOST_BARS), figure.id
+            along_time = figure.id == "exposure"  # which has a bar a month, and the rest in words
+            rows = [row for row in figure.rows if row.key[0][:1].isdigit() or not along_time]
+            assert bars == min(len(rows), charts.MOST_BARS), figure.id
         assert wrong == []
 
 
