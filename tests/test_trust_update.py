@@ -20,7 +20,7 @@ from scanner.certificates import parse
 from scanner.classify import Classifier
 from scanner.inputs import read_certificates
 from scanner.records import Hierarchy, Program
-from scanner.trust import Purpose, bundled, load
+from scanner.trust import BadSnapshot, Purpose, bundled, load
 
 NOW = datetime(2026, 11, 25, 10, 15, 30, tzinfo=UTC)
 WEB, MAIL, LEFT, LATE = (
@@ -222,6 +222,14 @@ def test_a_fault_is_one_line_and_loses_nothing(fault, updated, home, capsys):
 
 def snapshot_files(home):
     return {path: path.read_bytes() for path in sorted((home / "trust").rglob("*")) if path.is_file()}
+
+
+def test_what_cannot_be_read_back_does_not_get_its_place(home, monkeypatch):
+    files = trust_update.snapshot.files
+    monkeypatch.setattr(trust_update.snapshot, "files", lambda of: files(of) | {"roots.pem": ""})
+    with reports.serving(pages()) as url, pytest.raises(BadSnapshot, match="no certificate with sha256"):
+        trust_update.update(sources(url), bundled(), NOW, allow_shrink=True)
+    assert list((home / "trust").iterdir()) == []
 
 
 def test_a_report_that_lost_most_roots_is_refused(home, capsys):
