@@ -20,6 +20,8 @@ COMMANDS = (
     "doctor",
     "report",
     "export",
+    "publish",
+    "merge",
     "compare",
     "merge_scans",
     "fleet",

@@ -261,7 +261,7 @@ class _Census:
 
     def _cover(self, unit: Unit, statuses: frozenset[str]) -> Coverage:
         facts = {number: dict(zip(FAMILIES[REACH], key, strict=True)) for number, key in self.facts(REACH).items()}
-        reasons = {number: _reason(values) for number, values in facts.items()}
+        reasons = {number: reason_of(values) for number, values in facts.items()}
         reasons |= {NO_ADDRESS: "no-address", NOT_ENROLLED: Reason.INTERRUPTED.value}
         counted = {number for number, values in facts.items() if values["status"] in statuses}
         measured: list[Number] = []
@@ -269,7 +269,7 @@ class _Census:
         for tally in self._tallies(unit, REACH):
             amount = _amount(tally, unit)
             if counted.isdisjoint(tally.numbers):
-                _add(missing, _common(tally.numbers, reasons), amount)
+                _add(missing, common_reason(tally.numbers, reasons), amount)
             else:
                 measured.append(amount)
         if unit is Unit.DOMAIN or (unit is Unit.WEIGHT and self.counts.weigh == Unit.DOMAIN):
@@ -448,14 +448,14 @@ def _private_share(rows: Iterable[Row], measured: Number) -> PrivateShare:
     return PrivateShare(Part(low, _share(low, measured)), Part(high, _share(high, measured)))
 
 
-def _reason(facts: Mapping[str, str]) -> str:
+def reason_of(facts: Mapping[str, str]) -> str:
     """Why an endpoint with these facts was not measured."""
     if facts["status"] in (SIGHTED, HEARD):
         return "no-session"
     return facts["reason"] or f"{facts['stage']}/{facts['failure']}"
 
 
-def _common(profiles: Iterable[int], reasons: Mapping[int, str]) -> str:
+def common_reason(profiles: Iterable[int], reasons: Mapping[int, str]) -> str:
     """The reason that all endpoints of a unit share; hosts without an address say nothing beside others."""
     own = set(profiles)
     found = {reasons[profile] for profile in (own - {NO_ADDRESS} or own)}

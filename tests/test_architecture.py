@@ -63,6 +63,18 @@ PURE = (
     "reports.as_json",
     "reports.as_markdown",
     "reports.as_csv",
+    "reports.disclosure.rules",
+    "reports.disclosure.vocabulary",
+    "reports.disclosure.cells",
+    "reports.disclosure.relations",
+    "reports.disclosure.programming",
+    "reports.disclosure.audit",
+    "reports.disclosure.suppression",
+    "reports.disclosure.release",
+    "reports.disclosure.render",
+    "reports.disclosure.reading",
+    "reports.disclosure.differences",
+    "reports.disclosure.merging",
 )
 IMPURE_IMPORTS = {
     "asyncio",
