@@ -67,7 +67,7 @@ def headlines(release: Release) -> Iterator[str]:
             if figure is None or not figure.measured:
                 continue
             counts = [row.count for row in figure.rows if row.key[0] in classes]
-            said = "a number that is hidden"
+            said = "a number that is not shown"
             known = [count for count in counts if count is not None]
             if len(known) == len(counts):
                 said = f"{number(sum(known))} ({percent(share(sum(known), figure.measured))})"
