@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("procrastinate", reason="NOT TESTED: the extra fleet is not installed")
 
-from mxcensus.fleet.jobs import priority
+from mxcensus.fleet.jobs import ROUTE_PRIORITY, STEWARD_PRIORITY, address_priority
 from mxcensus.fleet.pace import PATIENCE, Operator
 from scanner.ledger import Work
 from scanner.pace import Limits
@@ -64,10 +64,10 @@ def test_blocked_twice_in_one_scan_stops_that_scan_only():
     assert not operator.is_stopped(2)
 
 
-def test_the_earlier_job_has_the_higher_priority():
-    now = AT.timestamp()
-    assert priority(now) > priority(now + 1) > priority(now + 86400 * 365)
-    assert abs(priority(now + 86400 * 365 * 60)) < 2**31
+def test_leading_comes_before_routing_and_both_before_sessions():
+    addresses = {address_priority(f"192.0.2.{number}") for number in range(256)}
+    assert len(addresses) == 256
+    assert -(2**31) <= min(addresses) <= max(addresses) < ROUTE_PRIORITY < STEWARD_PRIORITY
 
 
 def address(**values):

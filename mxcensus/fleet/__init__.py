@@ -5,6 +5,7 @@
     steward job  one a scan: waits until all is routed, draws the names of each address
                  (`scanner.scan.select_names`), makes one job an address; at the end
                  classifies what all workers stored                                        steward.py
+    queueing.py  jobs taken and finished several at a time
     probe job    one address: one session at a time, by the job's lock in the database     probe.py
     gate.py      which of them may start now: what the ledger says of the address, what
                  the row of its operator says of all workers' sessions (pace.py, pure)

@@ -102,8 +102,7 @@ async def _enqueue(plan: Plan, database: Database, digest: str, stream: Iterator
     keys = await database.read(lambda connection: ranges(connection, scan, DOMAINS_A_JOB))
     app = jobs.make_app(plan.database)
     async with app.open_async():
-        at = clock.seconds()
-        await jobs.defer(app, [*(jobs.route_job(scan, key, at) for key in keys), jobs.steward_job(scan, at)])
+        await jobs.defer(app, [*(jobs.route_job(scan, key) for key in keys), jobs.steward_job(scan)])
     return Enqueued(scan, known=phase != "loading", phase="route", jobs=len(keys))
 
 

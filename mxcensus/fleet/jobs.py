@@ -1,11 +1,13 @@
 """The jobs of a fleet: their names, queues, locks, order and what becomes of one that has to come again.
 
-Procrastinate takes the highest priority first; a job's priority is its planned time, the earliest first, so that
-the job that is due is found at the head of the index however many wait for later. A job that is put off keeps its
-lock.
+Procrastinate takes, of the jobs that are due, the one with the highest priority. Leading a scan comes before
+routing, and routing before sessions. Addresses have a random priority that they keep: taken by their planned time,
+those of large operators would wait behind everybody's first, and the end of a census would be theirs alone
+(`benchmarks/simulation.py`). A job that is put off keeps its lock.
 """
 
 import asyncio
+import hashlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -19,7 +21,9 @@ from procrastinate.jobs import Job
 from procrastinate.types import JSONDict
 from sqlalchemy import make_url
 
-EPOCH = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+from mxcensus.fleet.queueing import BatchedJobs
+
+STEWARD_PRIORITY, ROUTE_PRIORITY = 2, 1
 BATCH = 500
 MOST_FAULTS = 5
 """How often one process tries a job that fails by a fault of ours before it is left as failed."""
@@ -68,12 +72,12 @@ class _Patience(BaseRetryStrategy):
 
 
 def _decision(at: float, queue: str | None) -> RetryDecision:
-    return RetryDecision(retry_at=datetime.fromtimestamp(at, UTC), priority=priority(at), queue=queue)
+    return RetryDecision(retry_at=datetime.fromtimestamp(at, UTC), queue=queue)
 
 
-def priority(at: float) -> int:
-    """The priority of a job that is planned for a time: earlier is higher."""
-    return EPOCH - int(at)
+def address_priority(address: str) -> int:
+    """The place of an address among those that are due; below every other job."""
+    return -int.from_bytes(hashlib.blake2b(address.encode(), digest_size=4).digest(), "big") // 2 - 1
 
 
 def connector(url: str) -> PsycopgConnector:
@@ -84,9 +88,11 @@ def connector(url: str) -> PsycopgConnector:
 
 def make_app(url: str, handlers: Handlers | None = None, clock: Callable[[], float] | None = None) -> App:
     """The queue; with `handlers` one that can also work."""
-    app = App(connector=connector(url))
+    opened = connector(url)
+    app = App(connector=opened)
     if handlers is None or clock is None:
         return app
+    app.job_manager = BatchedJobs(opened)
     patience = _Patience(clock)
 
     async def route(context: JobContext, scan: int, first: int, last: int) -> None:
@@ -103,14 +109,14 @@ def make_app(url: str, handlers: Handlers | None = None, clock: Callable[[], flo
     return app
 
 
-def route_job(scan: int, keys: tuple[int, int], at: float) -> Job:
+def route_job(scan: int, keys: tuple[int, int]) -> Job:
     """Some hundred domains by their order keys, so that no name is in the queue."""
     first, last = keys
     name = f"route:{scan}"
     args: JSONDict = {"scan": scan, "first": first, "last": last}
     lock = f"{name}:{first}"
     return Job(id=None, queue=name, lock=lock, queueing_lock=lock, task_name="route", task_kwargs=args,
-               priority=priority(at))  # fmt: skip
+               priority=ROUTE_PRIORITY)  # fmt: skip
 
 
 def probe_job(scan: int, address: str, at: float) -> Job:
@@ -123,15 +129,15 @@ def probe_job(scan: int, address: str, at: float) -> Job:
         task_name="probe",
         task_kwargs={"scan": scan, "address": address},
         scheduled_at=datetime.fromtimestamp(at, UTC),
-        priority=priority(at),
+        priority=address_priority(address),
     )
 
 
-def steward_job(scan: int, at: float) -> Job:
+def steward_job(scan: int) -> Job:
     """The one that leads a scan from phase to phase."""
     name = f"steward:{scan}"
     return Job(id=None, queue=name, lock=name, queueing_lock=name, task_name="steward", task_kwargs={"scan": scan},
-               priority=priority(at))  # fmt: skip
+               priority=STEWARD_PRIORITY)  # fmt: skip
 
 
 async def defer(app: App, jobs: Iterable[Job]) -> None:

@@ -83,7 +83,7 @@ class Steward:
             return False
         await self._set(scan, rounds=done + 1)
         keys = await self._database.read(lambda connection: ranges(connection, scan, DOMAINS_A_JOB))
-        await defer(self._app, (route_job(scan, key, self._clock.seconds()) for key in keys))
+        await defer(self._app, (route_job(scan, key) for key in keys))
         return True
 
     async def _select(self, census: Census) -> None:

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -34,6 +34,7 @@ from mxcensus.fleet.census import Census, check_trust, open_census
 from mxcensus.fleet.clock import Clock
 from mxcensus.fleet.jobs import Handlers, make_app
 from mxcensus.fleet.probe import Prober
+from mxcensus.fleet.queueing import BatchedJobs
 from mxcensus.fleet.steward import Steward
 from mxcensus.fleet.tables import fleet_scan, fleet_worker
 from mxcensus.plan import Plan
@@ -146,7 +147,7 @@ class _Worker:
         engine = self._engine = Engine(
             app,
             name=self._name,
-            concurrency=2 * self._plan.scan.limits.concurrency,  # as many again wait for a commit
+            concurrency=self._plan.scan.limits.concurrency * 5 // 4 + 5,  # some wait for a commit
             fetch_job_polling_interval=POLL_SECONDS,
             shutdown_graceful_timeout=self._timing.grace,
             delete_jobs="successful",
@@ -166,6 +167,16 @@ class _Worker:
             await asyncio.sleep(1)
         finally:
             stopping.cancel()
+            await self._give_back(app)
+
+    async def _give_back(self, app: App) -> None:
+        """Return what was taken and not begun, so that nobody has to miss it first."""
+        taken = list(self._taken(app))
+        if isinstance(app.job_manager, BatchedJobs):
+            app.job_manager.waiting.clear()
+        for job in taken:
+            with suppress(ProcrastinateException):
+                await app.job_manager.retry_job(job=job, retry_at=self._clock.now())
 
     # ------------------------------------------------------------------------------------------ its scans
 
@@ -246,9 +257,15 @@ class _Worker:
         if self._engine is None or self._engine.worker_id is None:
             return []
         ours = await app.job_manager.list_jobs_async(status="doing", worker_id=self._engine.worker_id)
-        unknown = {job.id or 0: job for job in ours if job.id not in self._running}
+        here = self._running | {job.id for job in self._taken(app)}
+        unknown = {job.id or 0: job for job in ours if job.id not in here}
         before, self._unknown = self._unknown, set(unknown)
         return [job for number, job in unknown.items() if number in before]
+
+    @staticmethod
+    def _taken(app: App) -> Sequence[Job]:
+        """Jobs that were taken from the queue and not begun."""
+        return app.job_manager.waiting if isinstance(app.job_manager, BatchedJobs) else ()
 
     async def _is_idle(self) -> bool:
         query = select(fleet_scan.c.scan_id).where(fleet_scan.c.phase != "done").limit(1)
