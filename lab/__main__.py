@@ -40,6 +40,7 @@ def main() -> None:
 
 def _wait_for_eof(world: World) -> None:
     where = {"resolver": world.resolver, "port": world.port, "block": world.block, "ipv6": world.ipv6}
+    where["https_port"] = world.https_port
     _say(json.dumps(where))
     sys.stdin.read()
 
@@ -51,7 +52,8 @@ def _tell(world: World, targets: Path, folder: Path) -> None:
     _say(
         f"\n{len(world.population.domains)} domains. Scan them, from another terminal:\n\n"
         f"mxcensus scan -f {targets} --resolver {world.resolver} --port {world.port} --trust {world.snapshot} \\\n"
-        "    --allow-special-purpose --interval 0.2 --per-operator 100 --rate 1000 \\\n"
+        f"    --mta-sts --mta-sts-port {world.https_port} "
+        "--allow-special-purpose --interval 0.2 --per-operator 100 --rate 1000 \\\n"
         "    --ehlo-name census.example --contact me\n\n"
         f"Connections are logged in {folder / VISITS}. Ctrl-C ends it."
     )

@@ -12,6 +12,8 @@ import idna
 
 from lab.hostile import HOSTILE
 from lab.hosts import KINDS, Fields, Kind, LabHost, expected_endpoint, measured
+from lab.https import PolicyHost
+from lab.sts import STS, Sts
 from lab.tlsa import DANE, Dane
 
 OPERATORS = ("alder", "birch", "cedar", "dogwood", "elm")
@@ -39,6 +41,8 @@ class Population:
     failing: dict[str, str] = field(default_factory=dict)  # name -> "SERVFAIL" or "silent"
     truncated: set[str] = field(default_factory=set)  # names whose MX set is whole over TCP only
     tlsa: dict[str, Dane] = field(default_factory=dict)  # host -> the TLSA records that it publishes
+    policy_hosts: list[PolicyHost] = field(default_factory=list)
+    policy_failures: dict[str, str | None] = field(default_factory=dict)  # domain with a valid record -> what fails
     unsigned: set[str] = field(default_factory=set)  # names in a signed zone that are not authenticated
     routes: dict[str, list[str]] = field(default_factory=dict)  # domain -> its MX hosts
     expected_domains: dict[str, Fields] = field(default_factory=dict)
@@ -117,6 +121,8 @@ def _cell(population: Population, cell: int, block: str, *, ipv6: bool) -> None:
     _wide(population, cell, [next(addresses) for _ in range(WIDE_SET // 3)])
     for name, host in own.items():
         _add_domain(population, f"{name}-{cell}.example", [(10, host)])
+    for name, sts in STS.items():
+        _add_policy(population, f"sts-{name}-{cell}.example", own[sts.mx], sts, addresses)
 
 
 def _shared(population: Population, cell: int, address: str, backup: str) -> None:
@@ -143,6 +149,7 @@ def _odd(population: Population, cell: int, address: str) -> None:
         population.domains.append(domain)
         population.routes[domain] = [str(row["host"]) for row in mx]
         expect[domain] = {"routing": routing, "rcode": rcode, "weight": 1, "authenticated": False, "mx": [*mx]}
+        expect[domain]["mta_sts"] = "none" if mx else None
         return domain
 
     zone[add("null-mx", "null-mx", "NOERROR"), "MX"] = ["0 ."]
@@ -212,6 +219,25 @@ def _wide(population: Population, cell: int, addresses: Sequence[str]) -> None:
     _add_domain(population, domain, [(10 * (1 + number // 8), host) for number, host in enumerate(hosts)])
 
 
+def _add_policy(population: Population, domain: str, host: str, sts: Sts, addresses: Iterator[str]) -> None:
+    """A domain with MTA-STS, and its policy host on an address of its own."""
+    _add_domain(population, domain, [(10, host)])
+    population.expected_domains[domain]["mta_sts"] = sts.mta_sts
+    population.zone[f"_mta-sts.{domain}", "TXT"] = list(sts.record)
+    if sts.fails:
+        population.failing[f"_mta-sts.{domain}"] = "SERVFAIL"
+    if sts.mta_sts in ("none", "record-invalid", "record-error"):
+        return
+    population.policy_failures[domain] = sts.failure
+    if sts.behaviour == "nowhere":
+        return
+    name, address = f"mta-sts.{domain}", next(addresses)
+    population.zone[name, "A"] = [address]
+    if sts.behaviour != "refused":
+        body = sts.body.replace("{mx}", host).replace("{parent}", host.partition(".")[2])
+        population.policy_hosts.append(PolicyHost(name, address, sts, body.encode()))
+
+
 def _add_host(population: Population, host: str, address: str, kind: Kind, dane: Dane | None = None) -> None:
     """A host; with `dane` it stands in a signed zone, and its TLSA records are published later."""
     population.hosts.append(LabHost(host, address, kind))
@@ -237,6 +263,7 @@ def _add_domain(population: Population, domain: str, mx: list[tuple[int, str]]) 
         "rcode": "NOERROR",
         "weight": population.weights[domain],
         "authenticated": is_signed(domain),
+        "mta_sts": "none",
         "mx": [
             _mx_row(population, preference, host, *(["cname"] if (host, "CNAME") in population.zone else []))
             for preference, host in sorted(mx)
@@ -268,6 +295,7 @@ def _cut(population: Population, count: int) -> None:
     del population.domains[count:]
     kept = set(population.domains)
     named = {host for domain in kept for host in population.routes[domain]}
+    population.policy_failures = {d: why for d, why in population.policy_failures.items() if d in kept}
     population.expected_domains = {d: row for d, row in population.expected_domains.items() if d in kept}
     population.expected_endpoints = {
         key: row for key, row in population.expected_endpoints.items() if key[0] in named

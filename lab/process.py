@@ -33,7 +33,7 @@ class WorldProcess:
         self.population = Population()
         self.snapshot = folder / "trust"
         self.resolver = ""
-        self.port = 0
+        self.port = self.https_port = 0
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "lab", "--domains", str(self._count), "--folder", str(self._folder)]
@@ -45,7 +45,7 @@ class WorldProcess:
             self.__exit__()
             raise LabError("the lab ended before it had begun")
         said = json.loads(line)
-        self.resolver, self.port = said["resolver"], said["port"]
+        self.resolver, self.port, self.https_port = said["resolver"], said["port"], said["https_port"]
         self.population = lay_out(self._count, said["block"], ipv6=said["ipv6"], hostile=self._hostile)
         return self
 

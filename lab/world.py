@@ -15,6 +15,7 @@ from typing import Self
 from lab.authority import Authority
 from lab.dns import Nameserver
 from lab.hosts import Fields, expected_certificate
+from lab.https import PolicyServers, Request
 from lab.population import Population, populate, populate_hostile
 from lab.publish import publish_tlsa
 from lab.smtp import Servers
@@ -25,6 +26,7 @@ BLOCKS = range(64, 250)
 PORTS = range(20000, 32000)
 """Below what systems give to outgoing connections."""
 TRIES = 50
+NO_PORT = "no port that is free on every address of a lab"
 
 
 class Expectations:
@@ -69,6 +71,7 @@ class World:
         self.ipv6 = has_ipv6()
         self._hostile = hostile
         self.block, self.port, self.population, self._servers = self._start(count, log)
+        self.https_port, self._policy_servers = self._start_policies()
         publish_tlsa(self.population, self._servers.presented, self.authority, self.port)
         self._nameserver = Nameserver(self.population)
         self._stack = ExitStack()
@@ -76,6 +79,7 @@ class World:
     def __enter__(self) -> Self:
         self._stack.enter_context(self._nameserver)
         self._stack.enter_context(self._servers)
+        self._stack.enter_context(self._policy_servers)
         return self
 
     def __exit__(
@@ -92,6 +96,11 @@ class World:
     def visits(self) -> list[Visit]:
         """Every connection that the servers saw so far."""
         return list(self._servers.visits)
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every connection that the policy hosts saw so far."""
+        return list(self._policy_servers.requests)
 
     @property
     def presented(self) -> dict[tuple[str, str], list[str]]:
@@ -115,7 +124,17 @@ class World:
                 return block, port, population, Servers(population.hosts, self.authority, port, log)
             except OSError:  # taken
                 continue
-        raise OSError("no port that is free on every address of a lab")
+        raise OSError(NO_PORT)
+
+    def _start_policies(self) -> tuple[int, PolicyServers]:
+        draw = random.SystemRandom()
+        for _ in range(TRIES):
+            port = draw.choice(PORTS)
+            try:
+                return port, PolicyServers(self.population.policy_hosts, self.authority, port)
+            except OSError:  # taken
+                continue
+        raise OSError(NO_PORT)
 
 
 def lay_out(count: int, block: str, *, ipv6: bool, hostile: bool) -> Population:

@@ -11,10 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from mxcensus.plan import trust_manifest
-from scanner import ca_names, dane
+from scanner import ca_names, dane, mta_sts
 from scanner.classify import Classifier
 from scanner.policy import RULES_VERSION
-from scanner.records import CaNamesVerdict, Classification, DaneVerdict
+from scanner.policy_records import DaneVerdict, StsVerdict
+from scanner.records import CaNamesVerdict, Classification
 from scanner.trust import TrustSnapshot
 from storage import reader
 from storage.classifications import Basis, programs_text, replace_classifications
@@ -79,6 +80,11 @@ def classify_scan(database: Database, scan: int, snapshot: TrustSnapshot) -> Rec
             for digest, names, listed, own in work:
                 yield CaNamesVerdict(digest, listed, ca_names.ca_names_class(names, own, public))
 
+    def sts() -> Generator[StsVerdict]:
+        with closing(reader.sts_work(database, scan)) as work:
+            for domain, record, policy, hosts in work:
+                yield StsVerdict(domain, *mta_sts.judge(record, policy, hosts))
+
     basis = Basis(RULES_VERSION, snapshot.id, trust_manifest(snapshot))
     # also when one is left half read
     with (
@@ -86,8 +92,9 @@ def classify_scan(database: Database, scan: int, snapshot: TrustSnapshot) -> Rec
         closing(lists()) as complete,
         closing(verdicts()) as judged,
         closing(asked()) as named,
+        closing(sts()) as policies,
     ):
-        replace_classifications(database, scan, basis, found, complete, judged, named)
+        replace_classifications(database, scan, basis, found, complete, judged, named, policies)
     return Reclassified(
         scan=scan,
         certificates=transitions["hierarchy"].total(),

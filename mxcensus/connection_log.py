@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TextIO
 
+from scanner.policy_records import StsPolicy
 from scanner.records import Endpoint, Observation
 
 FILE_BYTES = 100_000_000
@@ -54,9 +55,21 @@ class ConnectionLog:
         """The scan was told to stop, and this session did not end in time."""
         self._log(endpoint, attempt, started_at, {"status": "interrupted"})
 
+    def fetched(self, policy: StsPolicy) -> None:
+        """An MTA-STS policy was fetched, or not, from an address that was dialled."""
+        line = {
+            "time": _rfc3339(policy.fetched_at),
+            "policy_host": f"mta-sts.{policy.domain}",
+            "address": policy.address,
+            "failure": policy.failure.value if policy.failure else None,
+            "http_status": policy.status,
+            "detail": policy.detail,
+        }
+        self._put(logging.makeLogRecord({"msg": line}))
+
     def _log(self, endpoint: Endpoint, attempt: int, started_at: datetime, more: dict[str, object]) -> None:
         line = {
-            "time": started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": _rfc3339(started_at),
             "mx_host": endpoint.mx_host,
             "address": endpoint.address,
             "port": endpoint.port,
@@ -64,6 +77,10 @@ class ConnectionLog:
             **more,
         }
         self._put(logging.makeLogRecord({"msg": line}))
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextmanager

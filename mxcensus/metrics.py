@@ -11,13 +11,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mxcensus.plan import BadPlan
+from scanner.policy_records import StsPolicy
 from scanner.records import Endpoint, Observation
 from scanner.scan import Progress
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-PHASES = ("route", "select", "probe")
+PHASES = ("route", "select", "probe", "policies")
 
 
 class Metrics:
@@ -41,6 +42,9 @@ class Metrics:
     def cut_off(self, _endpoint: Endpoint, _attempt: int, _started_at: datetime) -> None:
         """A session was cut off by the end of the scan."""
         self._cut_off += 1
+
+    def fetched(self, _policy: StsPolicy) -> None:
+        """Fetches are few; they are in the connection log."""
 
     def collect(self) -> "Iterator[Metric]":
         """What prometheus-client asks a collector for."""

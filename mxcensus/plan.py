@@ -32,12 +32,15 @@ class Plan:
     resume: bool
     verbose: bool
     scan: ScanSettings
+    mta_sts: bool = False
+    mta_sts_port: int = 443
     connection_log: Path | None = None
     metrics: tuple[str, int] | None = None
     exclude_files: Sequence[Path] = ()
     both_key_types: bool = False
     given: frozenset[str] = frozenset()
-    """Limits, `timeout` and `exclude` where the command line named them; a resumed scan keeps the others."""
+    """Limits, `timeout`, `exclude` and `mta_sts_port` where the command line named them; a resumed scan keeps the
+    others."""
 
     def manifest(self, source_addresses: Sequence[str] = ()) -> dict[str, object]:
         """What is stored with the scan: settings, their digest, where it ran from; no secret.
@@ -66,6 +69,8 @@ class Plan:
             "contact": self.contact,
             "allow_special_purpose": self.allow_special_purpose,
             "both_key_types": self.both_key_types,
+            "mta_sts": self.mta_sts,
+            "mta_sts_port": self.mta_sts_port,
         }
 
 

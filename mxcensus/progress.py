@@ -19,7 +19,13 @@ from rich.progress import Progress as Bar
 from scanner.scan import Progress
 
 PLAIN_SECONDS = 10.0
-LABELS = {"route": "resolving", "select": "choosing endpoints", "probe": "probing", "classify": "classifying"}
+LABELS = {
+    "route": "resolving",
+    "select": "choosing endpoints",
+    "probe": "probing",
+    "policies": "fetching policies",
+    "classify": "classifying",
+}
 
 
 class Display:

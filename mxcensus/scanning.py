@@ -22,7 +22,7 @@ from mxcensus.inputs import Targets
 from mxcensus.plan import BadPlan, Plan
 from mxcensus.progress import Display
 from mxcensus.second_looks import look_again
-from mxcensus.steps import make_steps, now, source_addresses
+from mxcensus.steps import fetching, make_steps, now, source_addresses
 from mxcensus.watchers import Watcher, watching
 from reports.terminal import print_summary as print_report
 from scanner import names, operators, policy, software
@@ -155,15 +155,16 @@ async def _begin(plan: Plan, database: Database, began_with: bool) -> ScanInfo:
         )
         return await asyncio.to_thread(database.scan_info, scan_id)
     info = await asyncio.to_thread(database.scan_info)
-    if info.state == "finished" and not await _has_work(database, info.scan):
+    if info.state == "finished" and not await _has_work(database, info.scan, policies=plan.mta_sts):
         raise BadPlan(f"scan {info.scan} is finished: there is nothing to resume")
     if info.state == "loading" and not began_with:
         raise BadPlan(f"scan {info.scan} was stopped while its targets were read: name them again")
     return info
 
 
-async def _has_work(database: Database, scan_id: int) -> bool:
-    return (await database.read(lambda connection: standing(connection, scan_id))).parked > 0
+async def _has_work(database: Database, scan_id: int, *, policies: bool) -> bool:
+    counts = await database.read(lambda connection: standing(connection, scan_id))
+    return counts.parked > 0 or (policies and counts.policies_due > 0)
 
 
 async def _scan(
@@ -195,7 +196,10 @@ async def _scan(
             async with (
                 writer,
                 Resolver(plan.resolvers) as resolver,
-                aclosing(scan(ledger, settings, make_steps(plan, resolver, watchers), stop, progress)) as records,
+                fetching(plan) as fetch,
+                aclosing(
+                    scan(ledger, settings, make_steps(plan, resolver, watchers, fetch), stop, progress)
+                ) as records,
             ):
                 async for record in records:
                     await writer.write(record)
@@ -220,6 +224,8 @@ def as_begun(plan: Plan, info: ScanInfo) -> Plan:
         ehlo_name=plan.ehlo_name or begun["ehlo_name"],
         contact=plan.contact or begun["contact"],
         timeout=plan.timeout if "timeout" in plan.given else begun["timeout"],
+        mta_sts=plan.mta_sts or begun.get("mta_sts", False),
+        mta_sts_port=plan.mta_sts_port if "mta_sts_port" in plan.given else begun.get("mta_sts_port", 443),
         allow_special_purpose=plan.allow_special_purpose or begun["allow_special_purpose"],
         both_key_types=plan.both_key_types or begun.get("both_key_types", False),
         exclusions=plan.exclusions | inputs.read_exclusions([file for file in files if file.is_file()]),

@@ -4,20 +4,24 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from mxcensus import explain
+from mxcensus import __version__, explain
 from mxcensus.inputs import default_ehlo_name
 from mxcensus.plan import Plan
 from mxcensus.watchers import Watcher
 from scanner import addresses, mail_policy, operators, routing
+from scanner.policy_phase import Fetch, PolicySteps
+from scanner.policy_records import StsPolicy
 from scanner.records import Endpoint, MailRouting, Observation, Reason
 from scanner.resolver import Resolver
 from scanner.scan import Steps
 from scanner.session import SessionSettings, observe
 from scanner.tls import ClientCertificate
+from scanner.trust import Purpose
 
 
 def session_settings(
@@ -40,13 +44,14 @@ def make_steps(
     plan: Plan,
     resolver: Resolver,
     watchers: Sequence[Watcher] = (),
+    fetch: Fetch | None = None,
     *,
     policies: bool = True,
     clock: Callable[[], datetime] | None = None,
 ) -> Steps:
     """`watchers` are told of every connection; without `policies` only the routing of a domain is asked for.
 
-    `clock` gives aware UTC, by default this machine's.
+    `fetch` fetches MTA-STS policies; without it none are. `clock` gives aware UTC, by default this machine's.
     """
     settings = session_settings(plan)
     clock = clock or now
@@ -76,7 +81,45 @@ def make_steps(
         operator_of=operators.operator,
         now=clock,
         jitter=random.Random().random,
+        policies=None if fetch is None else policy_steps(plan, resolver, watchers, fetch),
     )
+
+
+def policy_steps(plan: Plan, resolver: Resolver, watchers: Sequence[Watcher], fetch: Fetch) -> PolicySteps:
+    """How MTA-STS policies are fetched; a name that opted out is neither looked up nor asked."""
+
+    async def watched(domain: str, address: str) -> StsPolicy:
+        policy = await fetch(domain, address)
+        for watcher in watchers:
+            watcher.fetched(policy)
+        return policy
+
+    return PolicySteps(
+        lookup=resolver.query_many,
+        fetch=watched,
+        excluded=plan.exclusions.host,
+        refusal=refusal_of(plan),
+        now=now,
+        port=plan.mta_sts_port,
+    )
+
+
+@asynccontextmanager
+async def fetching(plan: Plan) -> AsyncIterator[Fetch | None]:
+    """The function that fetches policies, for as long as the block lasts; None where the plan wants none."""
+    if not plan.mta_sts:
+        yield None
+        return
+    from scanner.policy_fetch import Fetcher  # noqa: PLC0415  # httpx takes a while to import, and few scans need it
+
+    roots = [
+        root.certificate
+        for root in plan.trust.roots.values()
+        if any(Purpose.SERVER in purposes for purposes in root.purposes.values())
+    ]
+    agent = f"mxcensus/{__version__} ({plan.contact or 'no contact given'})"
+    async with Fetcher(roots, timeout=plan.timeout, user_agent=agent, now=now, port=plan.mta_sts_port) as fetcher:
+        yield fetcher.fetch
 
 
 def refusal_of(plan: Plan) -> Callable[[Endpoint], Reason | None]:

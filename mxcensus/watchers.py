@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mxcensus import connection_log, metrics
 from mxcensus.plan import Plan
+from scanner.policy_records import StsPolicy
 from scanner.records import Endpoint, Observation
 from scanner.scan import Progress
 
@@ -19,6 +20,9 @@ class Watcher(Protocol):
 
     def cut_off(self, endpoint: Endpoint, attempt: int, started_at: datetime) -> None:
         """A session was cut off by the end of the scan."""
+
+    def fetched(self, policy: StsPolicy) -> None:
+        """An MTA-STS policy host was asked; `policy.fetched_at` is when that ended."""
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from reports import software_matrix
+from scanner.policy_records import MtaSts
 from scanner.records import Hierarchy
 
 MIXED = "mixed"
@@ -402,6 +403,18 @@ DEFINITIONS: tuple[Definition, ...] = (
         for fact, title, what in software_matrix.FIGURES
     ),
     Definition(
+        "mta_sts",
+        "MTA-STS of the domains",
+        (Unit.DOMAIN, Unit.WEIGHT),
+        ("mta_sts", "eku", "hierarchy"),
+        AGREE,
+        MEASURED,
+        "Policies are fetched with --mta-sts only; `not-fetched` is a domain with a valid record whose policy "
+        "nobody asked for. Under `enforce` senders take only publicly trusted server certificates.",
+        QUESTION_MOVE,
+        order=tuple(standing.value for standing in MtaSts),
+    ),
+    Definition(
         "sni_agreement",
         "Several names of one address",
         (Unit.ADDRESS,),
@@ -442,11 +455,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
 )
 
-MISSING: Mapping[str, str] = MappingProxyType(
-    {
-        "mta_sts": "needs MTA-STS policies; not stored yet",
-    }
-)
+MISSING: Mapping[str, str] = MappingProxyType({})
 """Figures of the contract that nothing stored can answer yet, and why."""
 
 PRIVATE_LOW = (Hierarchy.PRIVATE, Hierarchy.SELF_SIGNED)

@@ -22,7 +22,8 @@ from reports.definitions import (
 )
 from reports.figures import Figure, Part, Report
 from reports.text import counted, number, show
-from scanner.records import UNKNOWN_SUNSET, ClientAuth, Dane, EkuClass, Hierarchy, Role
+from scanner.policy_records import Dane, MtaSts
+from scanner.records import UNKNOWN_SUNSET, ClientAuth, EkuClass, Hierarchy, Role
 
 RUNG_REACHED = "reached"
 RUNG_CARRIES = "carries clientAuth as a server; not seen using it"
@@ -189,13 +190,30 @@ def _move(report: Report) -> str:
         return NOTHING
     public = [row for row in hosts.rows if row.key[0] == Dane.MATCH and row.key[2] in _PUBLIC]
     count = sum(row.count for row in public)
-    return (
+    sentence = (
         f"Of {_of(hosts)}, {_part(hosts.part(dane=Dane.MATCH.value))} match their TLSA records, so that senders "
         f"with DANE need no public CA; {_part(Part(count, count / hosts.coverage.measured))} have one all the same."
+    )
+    domains = _measured(report, "mta_sts", Unit.DOMAIN)
+    if domains is None:
+        return sentence
+    enforced = [row for row in domains.rows if row.key[0] in _ENFORCED]
+    counts = [sum(row.count for row in rows) for rows in (enforced, [r for r in enforced if r.key[2] in _PRIVATE])]
+    every, private = (Part(count, count / domains.coverage.measured) for count in counts)
+    unasked = domains.part(mta_sts=MtaSts.NOT_FETCHED.value)
+    sentence += (
+        f" Of {_of(domains)}, {_part(every)} enforce MTA-STS, so that their senders take publicly trusted "
+        f"certificates only; {_part(private)} do so with a private or self-signed one"
+    )
+    return (
+        f"{sentence}." if not unasked.count else f"{sentence}; the policies of {_part(unasked)} were not fetched."
     )
 
 
 _PUBLIC = (Hierarchy.PUBLIC_CHROME, Hierarchy.PUBLIC_NOT_CHROME, Hierarchy.PUBLIC_PURPOSE_UNKNOWN)
+
+_ENFORCED = (MtaSts.ENFORCE, MtaSts.ENFORCE_MISMATCH)
+_PRIVATE = (Hierarchy.PRIVATE, Hierarchy.SELF_SIGNED)
 
 _ASKING = (ClientAuth.REQUESTED, ClientAuth.REQUIRED, ClientAuth.REQUESTED_UNKNOWN)
 

@@ -22,7 +22,8 @@ from scanner import der
 from scanner.certificates import name_matches, parse
 from scanner.names import attribute
 from scanner.paths import Pool
-from scanner.records import Certificate, Dane, TlsaRecord, TlsaSet
+from scanner.policy_records import Dane, TlsaRecord, TlsaSet
+from scanner.records import Certificate
 
 DANE_TA, DANE_EE = 2, 3
 FULL, SHA_256, SHA_512 = 0, 1, 2

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from scanner.policy_records import StsPolicy, StsRecord
 from scanner.records import Certificate, Endpoint, MailRouting, Observation, Reason, Stage, Target
 
-Record = MailRouting | Certificate | Observation
+Record = MailRouting | Certificate | Observation | StsPolicy
 """What `scan` yields."""
 
 
@@ -109,6 +110,15 @@ class Ledger(Protocol):
     async def park(self, work: Work, reason: Reason) -> None:
         """Put work off until `work.not_before`; with `OPERATOR_STOPPED` for good."""
 
+    async def policies(self, limit: int) -> Sequence[str]:
+        """The next domains whose MTA-STS policy is to be fetched, each handed out once per run."""
+
+    async def claim_policies(self, fetches: Sequence[tuple[str, str]], now: datetime) -> None:
+        """Commit the intent to fetch from (domain, address); returns only when it is durable."""
+
+    async def held_back(self) -> Mapping[str, datetime]:
+        """Addresses that earlier runs left less than an interval ago, and when they may be contacted again."""
+
 
 class MemoryLedger:
     """The ledger of a scan that lives as long as its process."""
@@ -123,6 +133,7 @@ class MemoryLedger:
         self._work: dict[Endpoint, Work] = {}
         self._handed_out: set[Endpoint] = set()
         self.not_tested: dict[Endpoint, Reason] = {}
+        self._policies: list[str] = []
 
     async def add_targets(self, targets: Iterable[Target]) -> None:
         for target in targets:
@@ -142,6 +153,8 @@ class MemoryLedger:
             for mx in record.mx:
                 for address in mx.addresses:
                     self._hosts[address].add(mx.host)
+            if record.mta_sts is not None and record.mta_sts.record is StsRecord.VALID:
+                self._policies.append(record.domain)
         elif isinstance(record, Observation):
             self._work.pop(record.endpoint, None)
 
@@ -183,6 +196,16 @@ class MemoryLedger:
     async def park(self, work: Work, reason: Reason) -> None:
         self._work[work.endpoint] = work
         self.not_tested.setdefault(work.endpoint, reason)
+
+    async def policies(self, limit: int) -> Sequence[str]:
+        batch, self._policies = self._policies[:limit], self._policies[limit:]
+        return batch
+
+    async def claim_policies(self, _fetches: Sequence[tuple[str, str]], _now: datetime) -> None:
+        return None
+
+    async def held_back(self) -> Mapping[str, datetime]:
+        return {}
 
 
 def merge_targets(old: Target | None, new: Target) -> Target:

@@ -1,14 +1,17 @@
-"""What the owner of a mail host says about its TLS in DNS: which questions to ask, and what the answers are.
+"""What the owners of a domain and of its mail hosts say about TLS in DNS: what to ask, and what the answers are.
 
-TLSA records of each MX host (RFC 7672) are asked for only where they can count: the MX answer and the address
-answers are authenticated, and there is an address. How the questions are asked is the caller's `Lookup`.
+The _mta-sts TXT record (RFC 8461) is asked for wherever mail is routed to a host. TLSA records of each MX host (RFC
+7672) are asked for only where they can count: the MX answer and the address answers are authenticated, and there
+is an address. How the questions are asked is the caller's `Lookup`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
-from scanner.records import Answer, Dane, MailRouting, MxHost, MxNote, TlsaRecord, TlsaSet
+from scanner.mta_sts import read_record, record_name
+from scanner.policy_records import Dane, TlsaRecord, TlsaSet
+from scanner.records import Answer, MailRouting, MxHost, MxNote
 
 Lookup = Callable[[Sequence[tuple[str, str]]], Awaitable[Sequence[Answer]]]
 """Asks (name, type) questions, all at once, and gives their answers in the same order."""
@@ -18,14 +21,18 @@ MOST_TLSA = 50
 
 
 async def ask(routing: MailRouting, lookup: Lookup, port: int) -> MailRouting:
-    """The same routing with the TLSA records of its MX hosts on `port`."""
-    bases = {host.host: _bases(host) for host in routing.mx} if _secure(routing) else {}
-    questions = [(tlsa_name(base, port), "TLSA") for names in bases.values() for base in names]
-    if not questions:
+    """The same routing with the domain's MTA-STS record and the TLSA records of its MX hosts on `port`."""
+    if not routing.mx:
         return routing
+    text = (record_name(routing.domain), "TXT")
+    if not _secure(routing):
+        return replace(routing, mta_sts=read_record((await lookup([text]))[0]))
+    bases = {host.host: _bases(host) for host in routing.mx}
+    questions = [text, *((tlsa_name(base, port), "TLSA") for names in bases.values() for base in names)]
     answers = dict(zip(questions, await lookup(questions), strict=True))
     return replace(
         routing,
+        mta_sts=read_record(answers[text]),
         mx=tuple(
             _with_tlsa(host, [(base, answers[tlsa_name(base, port), "TLSA"]) for base in bases[host.host]])
             for host in routing.mx

@@ -192,8 +192,14 @@ class Pacer:
         self._queue(key, address)
         return Aftermath(parked=parked)
 
+    def drop_waiting(self) -> None:
+        """Forget all work that waits; what addresses and operators are owed stays."""
+        for address in self._addresses.values():
+            address.waiting.clear()
+        self.waiting = 0
+
     def abandon(self, work: Work, now: float) -> None:
-        """Free the slots of an attempt that was not made after all."""
+        """Free the slots of an attempt that was not made after all, or whose end means nothing for others."""
         address = self._addresses[work.endpoint.address]
         self._release(address, now)
         self._queue(work.endpoint.address, address)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
+from scanner.policy_records import StsAnswer, TlsaSet
+
 # --------------------------------------------------------------------------------------------------- routing
 
 
@@ -96,55 +98,6 @@ class CaNamesVerdict:
     names_class: CaNames
 
 
-class Dane(StrEnum):
-    """What DANE comes to for one host and what it presents (RFC 7672); the first three need no certificate."""
-
-    INSECURE = "insecure"  # the MX, address or TLSA answer is not authenticated, so TLSA records would not count
-    NONE = "none"  # authenticated: there are no TLSA records
-    ERROR = "error"  # the TLSA records could not be looked up; a sender with DANE waits
-    UNUSABLE = "unusable"  # there are TLSA records, none of which a sender can use
-    MISMATCH = "mismatch"
-    MATCH = "match"
-
-
-@dataclass(frozen=True, slots=True)
-class TlsaRecord:
-    """One TLSA record as it stands (RFC 6698 section 2.1), usable or not."""
-
-    usage: int
-    selector: int
-    matching_type: int
-    data: bytes
-
-    @property
-    def parameters(self) -> str:
-        """The three numbers as people write them: `3 1 1`."""
-        return f"{self.usage} {self.selector} {self.matching_type}"
-
-
-@dataclass(frozen=True, slots=True)
-class TlsaSet:
-    """The TLSA RRset of an MX host on the port of the scan, asked for only where it can count.
-
-    `base` is the TLSA base domain (RFC 7672 section 2.2.3): the host's name, or the name that it is an alias of.
-    `rcode` is None when there was no answer.
-    """
-
-    base: str
-    rcode: str | None
-    authenticated: bool = False
-    records: tuple[TlsaRecord, ...] = ()
-
-    @property
-    def standing(self) -> Dane | None:
-        """What holds whatever the host presents; None where that has to be compared."""
-        if self.rcode not in ("NOERROR", "NXDOMAIN"):
-            return Dane.ERROR
-        if not self.authenticated:
-            return Dane.INSECURE
-        return None if self.records else Dane.NONE
-
-
 @dataclass(frozen=True, slots=True)
 class MxHost:
     """One MX of a domain with what its host name resolved to; `addresses` in canonical text, IPv4 first.
@@ -166,13 +119,17 @@ class MxHost:
 
 @dataclass(frozen=True, slots=True)
 class MailRouting:
-    """The mail routing of a domain; `mx` sorted by preference, then host; empty for a null MX."""
+    """The mail routing of a domain; `mx` sorted by preference, then host; empty for a null MX.
+
+    `mta_sts` is None where it was not asked for: no mail is routed anywhere.
+    """
 
     domain: str
     routing: Routing
     rcode: str | None
     authenticated: bool = False
     mx: tuple[MxHost, ...] = ()
+    mta_sts: StsAnswer | None = None
 
 
 # -------------------------------------------------------------------------------------- endpoints and attempts
@@ -450,19 +407,6 @@ class PolicyRule:
     program: Program | None = None
     max_days: int | None = None
     superseded_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DaneVerdict:
-    """What the TLSA records of an MX host say of one certificate_list; recomputable from stored facts.
-
-    `record` has the parameters (`3 1 1`) of the record that matched, None without one.
-    """
-
-    mx_host: str
-    list_sha256: str
-    dane: Dane
-    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """Joins the steps: targets in, records out, each endpoint once.
 
-Three phases follow one another, because the second needs all of the first: which names of an address are
-contacted is drawn among all names that lead to it.
+Phases follow one another, because the second needs all of the first: which names of an address are contacted is
+drawn among all names that lead to it.
 
 1. route: every target that has no routing yet is resolved                         -> MailRouting
 2. select: every address, or a sample of them, its names drawn by the seed, opt-outs and caps applied -> the ledger
 3. probe: what the ledger has pending, as the pacer allows                         -> Certificate, Observation
+4. policies, if asked for: what `scanner.policy_phase` fetches                     -> StsPolicy
 
 `scan` yields records and stores nothing; the ledger says what is still to do, so the same call begins a scan and
 resumes one.
@@ -22,6 +23,7 @@ from datetime import datetime
 from scanner import certificates, sampling
 from scanner.ledger import Ledger, Record, Work, order_key
 from scanner.pace import Limits, Pacer, means_blocked
+from scanner.policy_phase import PolicyPhase, PolicySteps
 from scanner.records import Endpoint, MailRouting, Observation, Reason, Target
 from scanner.shards import Shard
 
@@ -75,6 +77,7 @@ class Steps:
     operator_of: Callable[[str], str]
     now: Callable[[], datetime]
     jitter: Callable[[], float]
+    policies: PolicySteps | None = None  # None: MTA-STS policies are not fetched
 
 
 async def scan(
@@ -89,8 +92,16 @@ async def scan(
             yield record
     if stop.is_set():
         return
+    run = _Run(ledger, settings, steps, stop, progress)
     progress.phase = "probe"
-    async for record in _stream(_Run(ledger, settings, steps, stop, progress).probe):
+    async for record in _stream(run.probe):
+        await ledger.note(record)
+        yield record
+    await ledger.settle()
+    if steps.policies is None or stop.is_set():
+        return
+    progress.phase = "policies"
+    async for record in _stream(run.fetch_policies):
         await ledger.note(record)
         yield record
     await ledger.settle()
@@ -165,6 +176,14 @@ class _Run:
     steps: Steps
     stop: asyncio.Event
     progress: Progress
+    pacer: Pacer = field(init=False)
+    aliases: dict[str, str] = field(default_factory=dict)  # policy host -> what it is an alias of
+
+    def __post_init__(self) -> None:
+        self.pacer = Pacer(self.settings.limits, self._operator_of, self.steps.jitter)
+
+    def _operator_of(self, host: str) -> str:
+        return self.steps.operator_of(self.aliases.get(host, host))
 
     async def route(self, out: _Out) -> None:
         batch: list[Target] = []
@@ -223,7 +242,7 @@ class _Run:
                 yield sampling.Candidate(address, operator, sum(domains.get(host, 0) for host in hosts))
 
     async def probe(self, out: _Out) -> None:
-        pacer = Pacer(self.settings.limits, self.steps.operator_of, self.steps.jitter)
+        pacer = self.pacer
         for host, times in (await self.ledger.refusals(means_blocked)).items():
             pacer.recall(host, times)
         attempts = _Attempts(self, pacer, out)
@@ -244,6 +263,15 @@ class _Run:
                 await attempts.sleep_until(pacer.wake_at(self.clock()))
             watch.cancel()
             await attempts.wind_up()
+
+    async def fetch_policies(self, out: _Out) -> None:
+        """The last phase; what its servers are owed for sessions they are owed for fetches too."""
+        assert self.steps.policies is not None
+        self.pacer.drop_waiting()
+        phase = PolicyPhase(
+            self.ledger, self.steps.policies, self.pacer, self.settings.shard, self.stop, self.aliases
+        )
+        await phase.run(out)
 
     def clock(self) -> float:
         """Seconds since the epoch."""

@@ -14,14 +14,22 @@ from typing import IO
 
 from sqlalchemy import Connection, Table, delete, select, update
 
-from scanner.records import CaNamesVerdict, Classification, DaneVerdict, Program
+from scanner.policy_records import DaneVerdict, StsVerdict
+from scanner.records import CaNamesVerdict, Classification, Program
 from storage.database import Database
 from storage.dialects import Columns, upsert
 from storage.rows import Row
-from storage.schema import ca_names_verdict, classification, dane_verdict, list_classification, scan
+from storage.schema import (
+    ca_names_verdict,
+    classification,
+    dane_verdict,
+    list_classification,
+    scan,
+    sts_verdict,
+)
 
 BATCH = 2000
-_TABLES = (classification, list_classification, dane_verdict, ca_names_verdict)
+_TABLES = (classification, list_classification, dane_verdict, ca_names_verdict, sts_verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +49,20 @@ def replace_classifications(
     lists: Iterable[tuple[str, bool]] = (),
     verdicts: Iterable[DaneVerdict] = (),
     asked: Iterable[CaNamesVerdict] = (),
+    sts: Iterable[StsVerdict] = (),
 ) -> None:
     """Store these classifications of a scan instead of all that it had, and note in the scan under what.
 
     `lists` has the digest of each certificate_list and whether it is complete, `verdicts` what TLSA records say of
-    lists, `asked` whose CAs were named in requests. All may read from the database meanwhile; of two of one thing
-    the later one holds.
+    lists, `asked` whose CAs were named in requests, `sts` what MTA-STS comes to for domains. All may read from the
+    database meanwhile; of two of one thing the later one holds.
     """
     rows = (
         (_row(scan_id, item) for item in certificates),
         ({"scan_id": scan_id, "list_sha256": digest, "chain_complete": complete} for digest, complete in lists),
         (_verdict_row(scan_id, item) for item in verdicts),
         (_asked_row(scan_id, item) for item in asked),
+        (_sts_row(scan_id, item) for item in sts),
     )
     with tempfile.TemporaryFile("w+", encoding="ascii") as file:
         for number, found in enumerate(rows):
@@ -122,6 +132,16 @@ def _asked_row(scan_id: int, item: CaNamesVerdict) -> Row:
         "ca_names_sha256": item.ca_names_sha256,
         "list_sha256": item.list_sha256,
         "names_class": item.names_class.value,
+    }
+
+
+def _sts_row(scan_id: int, item: StsVerdict) -> Row:
+    """The columns of `sts_verdict`, in the order of the table."""
+    return {
+        "scan_id": scan_id,
+        "domain": item.domain,
+        "mta_sts": item.mta_sts.value,
+        "unmatched": list(item.unmatched),
     }
 
 

@@ -5,7 +5,17 @@ from types import MappingProxyType
 
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "domains": ("domain", "weight", "routing", "rcode", "authenticated", "mx"),
+        "domains": (
+            "domain",
+            "weight",
+            "routing",
+            "rcode",
+            "authenticated",
+            "mx",
+            "mta_sts",
+            "mta_sts_record",
+            "mta_sts_policy",
+        ),
         "endpoints": (
             "mx_host",
             "address",

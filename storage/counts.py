@@ -26,7 +26,8 @@ from sqlalchemy import Connection, and_, case, distinct, func, literal, or_, sel
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import Dane, Hierarchy, Role, Status
+from scanner.policy_records import Dane
+from scanner.records import Hierarchy, Role, Status
 from storage import sightings
 from storage.profiles import (
     DOMAINS,
@@ -43,7 +44,7 @@ from storage.profiles import (
 )
 from storage.schema import certificate, classification, domain, mx_set_host
 
-DANE = "dane"
+DANE, MTA_STS = "dane", "mta_sts"
 REACH = "reach"
 """The family of facts that every endpoint has; the others are of measured endpoints only."""
 
@@ -60,6 +61,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "asked": ("client_ca_names",),
         "again": ("second_certificate",),
         DANE: ("dane", "eku", "hierarchy"),
+        MTA_STS: ("mta_sts", "eku", "hierarchy"),  # of domains only
     }
 )
 """Facts that are counted together. A family has few combinations; all facts together could have too many."""
@@ -185,6 +187,9 @@ class Families:
         self.facts: dict[str, dict[int, tuple[str, ...]]] = {}
         self._numbers: dict[str, dict[int, int]] = {}
         for family, names in FAMILIES.items():
+            if not set(names) <= set(FACTS):
+                self.facts[family], self._numbers[family] = {}, {}
+                continue
             places = [FACTS.index(name) for name in names]
             found: dict[tuple[str, ...], int] = {}
             own = {NO_ADDRESS: NO_ADDRESS, NOT_ENROLLED: NOT_ENROLLED} if family == REACH else {}
@@ -249,14 +254,23 @@ def _by_standing(
 ) -> dict[tuple[str, str], tuple[Tally, ...]]:
     """Domains by what their own DNS adds to what their hosts present: without a signed MX there is no DANE."""
     dane: list[Tally] = []
-    for standing, sets in _domains_by_standing(connection, scan_id).items():
-        dane += families.restated(DANE, DANE, sets, as_it_is if standing == SIGNED else without_dane)
-    return {("domain", DANE): tuple(dane)}
+    policies: list[Tally] = []
+    for standing, sets in sorted(_domains_by_standing(connection, scan_id).items()):
+        with_dane, with_sts = standing_changes(standing)
+        dane += families.restated(DANE, DANE, sets, with_dane)
+        policies += families.restated(MTA_STS, DANE, sets, with_sts)
+    return {("domain", DANE): tuple(dane), ("domain", MTA_STS): tuple(policies)}
 
 
 def as_it_is(facts: Facts) -> Facts:
     """The facts of a domain whose MX records are signed."""
     return facts
+
+
+def standing_changes(standing: str) -> tuple[Callable[[Facts], Facts], Callable[[Facts], Facts]]:
+    """How facts of DANE change for domains of a standing: those of DANE itself, and into those of MTA-STS."""
+    signed, _, sts = standing.partition(" ")
+    return as_it_is if signed == SIGNED else without_dane, lambda facts: (sts, *facts[1:])
 
 
 def without_dane(facts: Facts) -> Facts:

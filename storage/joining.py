@@ -23,6 +23,7 @@ from storage.schema import (
     certificate_list,
     domain,
     endpoint,
+    mta_sts,
     mx_address,
     mx_host,
     mx_set_host,
@@ -30,6 +31,7 @@ from storage.schema import (
     scan,
     scan_certificate,
     second_look,
+    sts_policy,
     tlsa,
 )
 
@@ -103,6 +105,8 @@ def _steps(part: int) -> list[tuple[Table, Select[*tuple[object, ...]], _Write]]
         (mx_address, of_scan(mx_address), _put(mx_address)),
         (mx_set_host, of_scan(mx_set_host), _put(mx_set_host)),
         (tlsa, of_scan(tlsa), _put(tlsa)),
+        (mta_sts, of_scan(mta_sts), _put(mta_sts)),
+        (sts_policy, of_scan(sts_policy), _put(sts_policy, _fetched)),
         (domain, of_scan(domain), _put(domain, _answered)),
         (scan_certificate, of_scan(scan_certificate), _put(scan_certificate, store.better_role)),
         (endpoint, of_scan(endpoint), _put(endpoint, _further)),
@@ -149,6 +153,12 @@ def _further(new: Columns) -> Columns:
     wins = new["claimed_attempt"] + new["last_attempt"] >= stored.claimed_attempt + stored.last_attempt
     facts = [column.name for column in endpoint.c if not column.primary_key and column.computed is None]
     return _if(wins, new, endpoint, facts)
+
+
+def _fetched(new: Columns) -> Columns:
+    """A policy that was fetched beats one that was not."""
+    facts = [column.name for column in sts_policy.c if not column.primary_key]
+    return _if(sts_policy.c.fetched_at.is_(None), new, sts_policy, facts)
 
 
 def _if(wins: ColumnElement[bool], new: Columns, table: Table, names: Sequence[str]) -> Columns:

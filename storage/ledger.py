@@ -25,16 +25,30 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, case, delete, func, null, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    and_,
+    case,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy import Row as AnyRow
 
 from scanner.ledger import Record, Sample, Work, merge_targets, order_key
+from scanner.policy_records import StsRecord
 from scanner.records import Endpoint, Failure, Reason, Stage, Target
 from storage import sampled
 from storage.database import Database
 from storage.dialects import Columns, upsert
 from storage.rows import Row, endpoint_key
-from storage.schema import domain, endpoint, mx_address, mx_set_host, observation, scan
+from storage.schema import domain, endpoint, mta_sts, mx_address, mx_set_host, observation, scan, sts_policy
 from storage.store import endpoint_row, greater
 from storage.writer import Writer
 
@@ -84,6 +98,7 @@ class SqlLedger:
         self._opened_at = now()
         self._batches_entered: int | None = None
         self._last_domain = (_FIRST, "")
+        self._last_policy = ""
         self._last_endpoint: tuple[int, str, str, int] = (_FIRST, "", "", 0)
         self._held_back: Mapping[str, datetime] | None = None
         self._claims = _Claims()
@@ -221,8 +236,7 @@ class SqlLedger:
         upsert(connection, endpoint, refused, _refused)
 
     async def pending(self, limit: int) -> Sequence[Work]:
-        if self._held_back is None:
-            self._held_back = await self._database.read(self._recent_sessions)
+        held_back = await self.held_back()
         key = (endpoint.c.order_key, endpoint.c.mx_host, endpoint.c.address, endpoint.c.port)
         query = (
             select(endpoint)
@@ -241,9 +255,14 @@ class SqlLedger:
             # A park can be committed a moment before the observation that it follows from; where that one was lost
             # with the process, the session is repeated after the interval, or its row would stay empty.
             parked_until = None if unanswered else row.not_before
-            times = [at for at in (parked_until, self._held_back.get(row.address)) if at is not None]
+            times = [at for at in (parked_until, held_back.get(row.address)) if at is not None]
             works.append(Work(Endpoint(row.mx_host, row.address, row.port), attempt, max(times, default=None)))
         return works
+
+    async def held_back(self) -> Mapping[str, datetime]:
+        if self._held_back is None:
+            self._held_back = await self._database.read(self._recent_sessions)
+        return self._held_back
 
     def _recent_sessions(self, connection: Connection) -> dict[str, datetime]:
         """Addresses that earlier runs left less than an interval ago, and when they may be contacted again."""
@@ -262,6 +281,15 @@ class SqlLedger:
             left = max(row.claimed_at, self._opened_at) if row.unanswered else row.ended_at or row.claimed_at
             if left + self._interval > self._opened_at:
                 free[row.address] = max(left + self._interval, free.get(row.address, left))
+        fetches = select(sts_policy.c.address, sts_policy.c.claimed_at, sts_policy.c.fetched_at).where(
+            sts_policy.c.scan_id == self._scan_id,
+            sts_policy.c.address.is_not(None),
+            sts_policy.c.claimed_at > since,
+        )
+        for row in connection.execute(fetches):
+            left = row.fetched_at or max(row.claimed_at, self._opened_at)
+            if left + self._interval > self._opened_at:
+                free[row.address] = max(left + self._interval, free.get(row.address, left))
         return free
 
     async def refusals(self, means: Callable[[Stage, str], bool]) -> Mapping[str, int]:
@@ -276,6 +304,33 @@ class SqlLedger:
         for row in connection.execute(query.execution_options(yield_per=1000)):
             counted[row.mx_host] += means(Stage(row.stage), f"{row.greeting or ''} {row.detail}")
         return +counted
+
+    # ------------------------------------------------------------------------------------- MTA-STS policies
+
+    async def policies(self, limit: int) -> Sequence[str]:
+        fetched = and_(sts_policy.c.scan_id == self._scan_id, sts_policy.c.domain == mta_sts.c.domain)
+        query = (
+            select(mta_sts.c.domain)
+            .outerjoin(sts_policy, fetched)
+            .where(
+                mta_sts.c.scan_id == self._scan_id,
+                mta_sts.c.record == StsRecord.VALID.value,
+                sts_policy.c.fetched_at.is_(None),
+                mta_sts.c.domain > self._last_policy,
+            )
+            .order_by(mta_sts.c.domain)
+            .limit(limit)
+        )
+        found = [row.domain for row in await self._fetch(query)]
+        self._last_policy = found[-1] if found else self._last_policy
+        return found
+
+    async def claim_policies(self, fetches: Sequence[tuple[str, str]], now: datetime) -> None:
+        rows = [
+            {"scan_id": self._scan_id, "domain": name, "address": address, "claimed_at": now}
+            for name, address in fetches
+        ]
+        await self._database.run(lambda connection: upsert(connection, sts_policy, rows, _claimed_policy))
 
     # --------------------------------------------------------------------------------------- while probing
 
@@ -350,6 +405,10 @@ def _claimed(new: Columns) -> Columns:
         "claimed_at": new["claimed_at"],
         "reason": null(),
     }
+
+
+def _claimed_policy(new: Columns) -> Columns:
+    return {name: new[name] for name in ("address", "claimed_at")}
 
 
 def _parked(new: Columns) -> Columns:

@@ -42,7 +42,8 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import NOT_AFFECTED, ClientAuth, Dane, Hierarchy, Reason, Role, Status
+from scanner.policy_records import Dane, MtaSts
+from scanner.records import NOT_AFFECTED, ClientAuth, Hierarchy, Reason, Role, Status
 from storage import second_looks, sightings
 from storage.facts import SEPARATOR, at_endpoint, certificate_columns, joined
 from storage.schema import (
@@ -52,12 +53,14 @@ from storage.schema import (
     dane_verdict,
     domain,
     endpoint,
+    mta_sts,
     mx_address,
     mx_host,
     mx_set_host,
     observation,
     scan,
     second_look,
+    sts_verdict,
     tlsa,
 )
 from storage.sightings import HEARD, SIGHTED, UNMEASURED
@@ -97,7 +100,7 @@ NOT_ENROLLED = -1
 """The number of an MX host with an address, but no endpoint yet: the scan was interrupted before."""
 
 SIGNED, UNSIGNED = "signed", "unsigned"
-"""Whether a domain's answer to MX is authenticated."""
+"""Whether a domain's answer to MX is authenticated; its standing is that and, after a space, its MTA-STS."""
 
 UNCLASSIFIED = "unclassified"
 """Hierarchy, programs, CA owner, exposure and cohort of a certificate that no classification pass has seen."""
@@ -334,10 +337,14 @@ def set_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
 
 def standing_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
     """Each mx_set and what the domain's own DNS says -> domains, weight."""
-    standing = case((domain.c.authenticated, SIGNED), else_=UNSIGNED)
+    judged = case((mta_sts.c.domain.is_(None), MtaSts.NONE.value), else_=UNCLASSIFIED)
+    sts: ColumnElement[str] = func.coalesce(sts_verdict.c.mta_sts, judged)
+    standing = case((domain.c.authenticated, SIGNED), else_=UNSIGNED) + literal(" ") + sts
     weight = func.coalesce(func.sum(domain.c.weight), 0.0)
     return (
         select(domain.c.mx_set, standing, func.count(), weight)
+        .outerjoin(mta_sts, and_(mta_sts.c.scan_id == scan_id, mta_sts.c.domain == domain.c.domain))
+        .outerjoin(sts_verdict, and_(sts_verdict.c.scan_id == scan_id, sts_verdict.c.domain == domain.c.domain))
         .where(domain.c.scan_id == scan_id, domain.c.mx_set.is_not(None))
         .group_by(domain.c.mx_set, standing)
     )

@@ -30,6 +30,7 @@ from storage.schema import (
     domain,
     endpoint,
     list_classification,
+    mta_sts,
     mx_address,
     mx_host,
     mx_set_host,
@@ -38,6 +39,8 @@ from storage.schema import (
     scan_certificate,
     second_look,
     sighting,
+    sts_policy,
+    sts_verdict,
     tlsa,
     trial,
 )
@@ -93,6 +96,8 @@ class _Purge:
         for scan_id, mx_set in self._connection.execute(query):
             sets[scan_id].add(mx_set)
         self._delete(domain, matching)
+        for table in (mta_sts, sts_policy, sts_verdict):
+            self._delete(table, _matches(table.c.domain, pattern))
         for scan_id, named in sets.items():
             for some in _batches(named):
                 here = and_(domain.c.scan_id == scan_id, domain.c.mx_set.in_(some))
@@ -108,12 +113,18 @@ class _Purge:
 
     def network(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
         found: set[str] = set()
-        for table in (mx_address, endpoint, trial):
+        for table in (mx_address, endpoint, trial, sts_policy):
             addresses = self._connection.execute(select(table.c.address).distinct()).scalars()
-            found.update(address for address in addresses if _inside(address, network))
+            found.update(address for address in addresses if address and _inside(address, network))
         for some in _batches(found):
             self._sessions(partial(_is_at, some))
-            for table in (mx_address, trial):
+            told = exists().where(
+                sts_policy.c.scan_id == sts_verdict.c.scan_id,
+                sts_policy.c.domain == sts_verdict.c.domain,
+                sts_policy.c.address.in_(some),
+            )
+            self._delete(sts_verdict, told)
+            for table in (mx_address, trial, sts_policy):
                 self._delete(table, table.c.address.in_(some))
 
     def sightings_of_name(self, pattern: str) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select, union
 from sqlalchemy.sql.selectable import Select
 
-from scanner.records import Certificate, Dane, Reason, Status, TlsaSet
+from scanner.policy_records import Dane, MtaSts, StsPolicy, StsRecord, TlsaSet
+from scanner.records import Certificate, Reason, Status
 from storage.classifications import programs_of
 from storage.columns import COLUMNS
 from storage.database import Database
-from storage.rows import MORE_MEANING, certificate_fields, certificate_of, rfc3339, tlsa_of
+from storage.rows import MORE_MEANING, certificate_fields, certificate_of, rfc3339, sts_policy_of, tlsa_of
 from storage.schema import (
     ca_name_set,
     certificate,
@@ -29,12 +30,15 @@ from storage.schema import (
     domain,
     endpoint,
     list_classification,
+    mta_sts,
     mx_address,
     mx_host,
     mx_set_host,
     observation,
     scan_certificate,
     sighting,
+    sts_policy,
+    sts_verdict,
     tlsa,
 )
 
@@ -52,7 +56,21 @@ NameMatches = Callable[[Sequence[str], str], bool]
 
 def domains(database: Database, scan_id: int) -> Iterator[Fields]:
     """Rows `domains`. One that is not resolved yet has a null `routing`."""
-    query = select(domain).where(domain.c.scan_id == scan_id).order_by(domain.c.domain)
+    policy, verdict = sts_policy.c, sts_verdict.c
+    query = (
+        select(
+            domain,
+            *(column.label(f"record_{column.name}") for column in mta_sts.c),
+            *(column.label(f"policy_{column.name}") for column in policy),
+            verdict.mta_sts,
+            verdict.unmatched,
+        )
+        .outerjoin(mta_sts, and_(mta_sts.c.scan_id == scan_id, mta_sts.c.domain == domain.c.domain))
+        .outerjoin(sts_policy, and_(policy.scan_id == scan_id, policy.domain == domain.c.domain))
+        .outerjoin(sts_verdict, and_(verdict.scan_id == scan_id, verdict.domain == domain.c.domain))
+        .where(domain.c.scan_id == scan_id)
+        .order_by(domain.c.domain)
+    )
     with database.reading() as connection:
 
         @lru_cache(KNOWN_SETS)
@@ -67,7 +85,32 @@ def domains(database: Database, scan_id: int) -> Iterator[Fields]:
                 "rcode": row.rcode,
                 "authenticated": row.authenticated,
                 "mx": mx_of(row.mx_set) if row.mx_set is not None else [],
+                "mta_sts": _mta_sts(row),
+                "mta_sts_record": _sts_record(row),
+                "mta_sts_policy": _sts_policy(row),
             }
+
+
+def _mta_sts(row: Any) -> str | None:
+    """What MTA-STS comes to; None where no mail is routed, or before the classification pass."""
+    if row.mta_sts is not None:
+        return str(row.mta_sts)
+    return MtaSts.NONE.value if row.mx_set is not None and row.record_domain is None else None
+
+
+def _sts_record(row: Any) -> Fields | None:
+    if row.record_domain is None:
+        return None
+    names = ("record", "rcode", "id", "text")
+    return {name: getattr(row, f"record_{name}") for name in names}
+
+
+def _sts_policy(row: Any) -> Fields | None:
+    if row.policy_fetched_at is None:
+        return None
+    names = ("failure", "detail", "address", "status", "mode", "max_age", "mx")
+    fields = {name: getattr(row, f"policy_{name}") for name in names}
+    return fields | {"unmatched": row.unmatched, "fetched_at": rfc3339(row.policy_fetched_at)}
 
 
 def _mx(connection: Connection, scan_id: int, mx_set: str) -> list[Fields]:
@@ -385,6 +428,25 @@ def asked_names(database: Database, scan_id: int) -> Generator[tuple[str, list[s
             if pair != last:  # the writer takes what comes twice; this spares most of it
                 yield row.ca_names_sha256, row.names, row.list_sha256, own_of(row.list_sha256)
             last = pair
+
+
+def sts_work(database: Database, scan_id: int) -> Generator[tuple[str, StsRecord, StsPolicy | None, list[str]]]:
+    """What the pass has to judge: domain, what its record came to, its policy if fetched, and its MX hosts."""
+    policy = sts_policy.c
+    query = (
+        select(mta_sts.c.domain, mta_sts.c.record, domain.c.mx_set, *(c.label(f"policy_{c.name}") for c in policy))
+        .join(domain, and_(domain.c.scan_id == scan_id, domain.c.domain == mta_sts.c.domain))
+        .outerjoin(sts_policy, and_(policy.scan_id == scan_id, policy.domain == mta_sts.c.domain))
+        .where(mta_sts.c.scan_id == scan_id)
+        .order_by(mta_sts.c.domain)
+    )
+    with database.reading() as connection:
+        for row in _stream(connection, query):
+            mx = mx_set_host.c
+            named = select(mx.mx_host).where(mx.scan_id == scan_id, mx.mx_set == row.mx_set).order_by(mx.position)
+            values = {column.name: getattr(row, f"policy_{column.name}") for column in policy}
+            hosts = list(connection.execute(named).scalars())
+            yield row.domain, StsRecord(row.record), sts_policy_of(values), hosts
 
 
 def _presented(scan_id: int) -> Select[*tuple[Any, ...]]:

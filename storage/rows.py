@@ -12,17 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scanner.ledger import order_key
-from scanner.records import (
-    Certificate,
-    EkuClass,
-    Endpoint,
-    MailRouting,
-    MxHost,
-    Observation,
-    Sighting,
-    TlsaRecord,
-    TlsaSet,
-)
+from scanner.policy_records import PolicyFailure, StsAnswer, StsMode, StsPolicy, TlsaRecord, TlsaSet
+from scanner.records import Certificate, EkuClass, Endpoint, MailRouting, MxHost, Observation, Sighting
 from storage.text import escape
 
 Row = dict[str, Any]
@@ -74,6 +65,51 @@ def mx_host_row(scan_id: int, host: MxHost, operator: str) -> Row:
         "rcode_aaaa": host.rcode_aaaa,
         "authenticated": host.authenticated,
     }
+
+
+def mta_sts_row(scan_id: int, domain: str, found: StsAnswer) -> Row:
+    return {
+        "scan_id": scan_id,
+        "domain": domain,
+        "record": found.record.value,
+        "rcode": found.rcode,
+        "id": found.id,
+        "text": _escaped(found.text),
+    }
+
+
+def sts_policy_row(scan_id: int, policy: StsPolicy) -> Row:
+    return {
+        "scan_id": scan_id,
+        "domain": policy.domain,
+        "fetched_at": policy.fetched_at,
+        "failure": None if policy.failure is None else policy.failure.value,
+        "detail": escape(policy.detail),
+        "address": policy.address,
+        "status": policy.status,
+        "mode": None if policy.mode is None else policy.mode.value,
+        "max_age": policy.max_age,
+        "mx": list(policy.mx),
+        "text": _escaped(policy.text),
+    }
+
+
+def sts_policy_of(row: Mapping[str, Any]) -> StsPolicy | None:
+    """The record that `sts_policy_row` was given; None for one that was not fetched yet."""
+    if row["fetched_at"] is None:
+        return None
+    return StsPolicy(
+        domain=row["domain"],
+        fetched_at=row["fetched_at"],
+        failure=None if row["failure"] is None else PolicyFailure(row["failure"]),
+        detail=row["detail"],
+        address=row["address"],
+        status=row["status"],
+        mode=None if row["mode"] is None else StsMode(row["mode"]),
+        max_age=row["max_age"],
+        mx=tuple(row["mx"]),
+        text=row["text"],
+    )
 
 
 def tlsa_row(scan_id: int, host: str, found: TlsaSet) -> Row:

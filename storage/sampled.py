@@ -21,17 +21,17 @@ from storage.counts import (
     DANE,
     DIFFERENT_CERTIFICATES,
     FAMILIES,
+    MTA_STS,
     ONE_NAME,
     SAME_CERTIFICATE,
     Amount,
     Families,
     Numbered,
     any_weight,
-    as_it_is,
     read_routing,
-    without_dane,
+    standing_changes,
 )
-from storage.profiles import DOMAINS, FACTS, MEMBER, SIGNED, STANDING, UNSIGNED, Profile, tables
+from storage.profiles import DOMAINS, FACTS, MEMBER, STANDING, Profile, tables
 from storage.schema import mx_set_host, sample_address, sample_stratum
 
 __all__ = ["Clusters", "Group", "SampleCounts", "Stratum", "read", "store_sample", "stored_sample"]
@@ -128,7 +128,7 @@ def read(connection: Connection, scan_id: int) -> SampleCounts | None:
             rows = connection.execute(unit_members(scan_id, unit), execution_options={"yield_per": _AT_ONCE})
             seen, population[unit] = _seen(rows, clusters, outside)
             groups |= {(unit, family): _grouped(families, family, seen) for family in FAMILIES}
-        groups["domain", DANE] = _domains_by_standing(connection, scan_id, families, (clusters, outside))
+        groups |= _domains_by_standing(connection, scan_id, families, (clusters, outside))
         return SampleCounts(
             sample=sample,
             stratum_of=tuple(stratum_of[number] for number in sorted(stratum_of)),
@@ -178,15 +178,19 @@ def _grouped(families: Families, family: str, seen: _Seen) -> tuple[Group, ...]:
 
 def _domains_by_standing(
     connection: Connection, scan_id: int, families: Families, sample: tuple[Mapping[str, int], frozenset[int]]
-) -> tuple[Group, ...]:
+) -> dict[tuple[str, str], tuple[Group, ...]]:
     """Domains by what their own DNS adds to what their hosts present, as in `storage.counts`."""
-    found: list[Group] = []
-    for standing, change in ((SIGNED, as_it_is), (UNSIGNED, without_dane)):
+    found: dict[tuple[str, str], tuple[Group, ...]] = {("domain", DANE): (), ("domain", MTA_STS): ()}
+    standings = select(STANDING.c.standing).distinct().order_by(STANDING.c.standing)
+    for standing in connection.execute(standings).scalars().all():
         rows = connection.execute(standing_members(scan_id, standing), execution_options={"yield_per": _AT_ONCE})
         groups = _grouped(families, DANE, _seen(rows, *sample)[0])
-        changed = families.restate(DANE, DANE, [group.numbers for group in groups], change)
-        found += [replace(group, numbers=numbers) for group, numbers in zip(groups, changed, strict=True)]
-    return tuple(found)
+        for family, change in zip((DANE, MTA_STS), standing_changes(standing), strict=True):
+            changed = families.restate(family, DANE, [group.numbers for group in groups], change)
+            found["domain", family] += tuple(
+                replace(group, numbers=numbers) for group, numbers in zip(groups, changed, strict=True)
+            )
+    return found
 
 
 def _names_per_address(connection: Connection, clusters: Mapping[str, int]) -> Mapping[tuple[str, Clusters], int]:

@@ -8,7 +8,8 @@
 
 A `sighting` is a certificate that somebody else saw: `listen` as a server, or whoever made what `import` read.
 Domains with the same MX records share one `mx_set`: a million domains on one provider are a million short rows
-and one routing. `endpoint` is also the durable ledger: a row is work while an attempt is due without observation.
+and one routing. Beside a domain stand `mta_sts`, `sts_policy` and `sts_verdict`. `endpoint` is also the durable
+ledger: a row is work while an attempt is due without observation.
 `sample_stratum` and `sample_address` have rows only where a scan drew a sample: the addresses that it contacts.
 `certificate`, `certificate_list` and `ca_name_set` hold facts and belong to no scan; `experiment` and `trial` stand
 beside the scans; everything else has a `scan_id`. Digests are lower-case hex; times are aware UTC, stored by
@@ -107,6 +108,36 @@ mx_host = Table(
     Column("rcode_a", String(16)),
     Column("rcode_aaaa", String(16)),
     Column("authenticated", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+mta_sts = Table(
+    "mta_sts",
+    metadata,
+    _scan_id(),
+    Column("domain", Name, primary_key=True),  # only of domains with a record, or whose record could not be asked
+    Column("record", String(8), nullable=False),
+    Column("rcode", String(16)),
+    Column("id", Text),
+    Column("text", Text),
+    sqlite_with_rowid=False,
+)
+
+sts_policy = Table(
+    "sts_policy",
+    metadata,
+    _scan_id(),
+    Column("domain", Name, primary_key=True),
+    Column("claimed_at", UtcTime),  # when somebody was last about to be contacted for it
+    Column("fetched_at", UtcTime),  # NULL: not fetched yet
+    Column("failure", String(24)),
+    Column("detail", Text),
+    Column("address", Name),
+    Column("status", SmallInteger),
+    Column("mode", String(8)),
+    Column("max_age", Integer),
+    Column("mx", JSON),
+    Column("text", Text),
     sqlite_with_rowid=False,
 )
 
@@ -346,6 +377,16 @@ dane_verdict = Table(
     Column("list_sha256", Name, primary_key=True),
     Column("dane", String(12), nullable=False),
     Column("record", String(12)),  # usage, selector and matching type of the record that matched
+    sqlite_with_rowid=False,
+)
+
+sts_verdict = Table(
+    "sts_verdict",
+    metadata,
+    _scan_id(),
+    Column("domain", Name, primary_key=True),
+    Column("mta_sts", String(20), nullable=False),
+    Column("unmatched", JSON, nullable=False),
     sqlite_with_rowid=False,
 )
 

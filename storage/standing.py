@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, select
 
+from scanner.policy_records import StsRecord
 from scanner.records import Role, Routing, Status
-from storage.schema import domain, endpoint, observation, scan_certificate
+from storage.schema import domain, endpoint, mta_sts, observation, scan_certificate, sts_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Standing:
     parked: int
     certificates: int
     due: int = 0  # endpoints with an attempt that is still to be made
+    policies_due: int = 0  # MTA-STS policies that nobody has fetched
 
 
 def standing(connection: Connection, scan_id: int) -> Standing:
@@ -44,6 +46,18 @@ def standing(connection: Connection, scan_id: int) -> Standing:
     certificates = select(func.count()).where(
         scan_certificate.c.scan_id == scan_id, scan_certificate.c.role != Role.CA.value
     )
+    policies = (
+        select(func.count())
+        .select_from(mta_sts)
+        .outerjoin(
+            sts_policy, and_(sts_policy.c.scan_id == mta_sts.c.scan_id, sts_policy.c.domain == mta_sts.c.domain)
+        )
+        .where(
+            mta_sts.c.scan_id == scan_id,
+            mta_sts.c.record == StsRecord.VALID.value,
+            sts_policy.c.fetched_at.is_(None),
+        )
+    )
     measured, failed = by_status.get(Status.MEASURED.value, 0), by_status.get(Status.FAILED.value, 0)
     return Standing(
         domains=sum(routed.values()),
@@ -56,4 +70,5 @@ def standing(connection: Connection, scan_id: int) -> Standing:
         parked=connection.scalar(parked) or 0,
         certificates=connection.scalar(certificates) or 0,
         due=connection.scalar(due) or 0,
+        policies_due=connection.scalar(policies) or 0,
     )

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, case, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from scanner.ledger import Record, order_key
+from scanner.policy_records import StsPolicy, StsRecord
 from scanner.records import Certificate, Endpoint, MailRouting, MxHost, Observation, Role, Sighting
 from storage import rows
 from storage.dialects import Columns, upsert
@@ -22,12 +23,14 @@ from storage.schema import (
     certificate_list,
     domain,
     endpoint,
+    mta_sts,
     mx_address,
     mx_host,
     mx_set_host,
     observation,
     scan_certificate,
     sighting,
+    sts_policy,
     tlsa,
 )
 
@@ -61,6 +64,8 @@ class Batch:
     hosts_found: dict[str, Row] = field(default_factory=dict)
     addresses: list[Row] = field(default_factory=list)
     tlsa: list[Row] = field(default_factory=list)
+    mta_sts: list[Row] = field(default_factory=list)
+    policies: dict[str, Row] = field(default_factory=dict)
     endpoints: dict[Endpoint, Row] = field(default_factory=dict)
     observations: list[Row] = field(default_factory=list)
     certificates: list[Row] = field(default_factory=list)
@@ -100,6 +105,8 @@ class Store:
             self._add_sighting(batch, record)
         elif isinstance(record, MxHost):
             self._add_host(batch, record)
+        elif isinstance(record, StsPolicy):
+            batch.policies[record.domain] = rows.sts_policy_row(self._scan_id, record)
         else:
             self._add_certificate(batch, record)
 
@@ -114,6 +121,8 @@ class Store:
         mx_set = rows.mx_set_digest(routing.mx)
         rank = order_key(self._seed, routing.domain)
         batch.domains[routing.domain] = rows.domain_row(self._scan_id, routing, mx_set, rank)
+        if routing.mta_sts is not None and routing.mta_sts.record is not StsRecord.NONE:
+            batch.mta_sts.append(rows.mta_sts_row(self._scan_id, routing.domain, routing.mta_sts))
         if mx_set is not None and self._is_new("set", mx_set):
             batch.set_hosts += rows.mx_set_rows(self._scan_id, mx_set, routing.mx)
         for host in routing.mx:
@@ -198,6 +207,8 @@ def _write_routing(connection: Connection, batch: Batch) -> None:
     upsert(connection, mx_address, batch.addresses)
     upsert(connection, mx_set_host, batch.set_hosts)
     upsert(connection, tlsa, batch.tlsa)
+    upsert(connection, mta_sts, list({row["domain"]: row for row in batch.mta_sts}.values()), _replaced)
+    upsert(connection, sts_policy, list(batch.policies.values()), _replaced)
     upsert(connection, domain, list(batch.domains.values()), _ROUTING)
 
 
@@ -207,6 +218,10 @@ def _same(*names: str) -> Callable[[Columns], Columns]:
 
 _HOST_FACTS = _same("rcode_a", "rcode_aaaa", "authenticated")
 _ROUTING = _same("routing", "rcode", "authenticated", "mx_set")
+
+
+def _replaced(new: Columns) -> Columns:
+    return {name: column for name, column in new.items() if name not in {"scan_id", "domain", "claimed_at"}}
 
 
 def _write_certificates(connection: Connection, batch: Batch) -> None:

@@ -52,6 +52,7 @@ class Census:
     addresses: dict[str, list[str]] = field(default_factory=dict)
     endpoints: list[dict] = field(default_factory=list)
     certificates: dict[str, dict] = field(default_factory=dict)
+    # of domains, "mta_sts" is the verdict, None without a record, "" with one that no pass has judged
     tlsa: dict[str, str] = field(default_factory=dict)  # host -> standing of its TLSA answer, "" to be compared
     sightings: list[dict] = field(default_factory=list)
 
@@ -161,6 +162,7 @@ def _domain(rng, census, number, *, weights):
         "weight": rng.choice([None, 0.0, 0.5, 3.0, 1000.0]) if weights else None,
         "routing": routing,
         "authenticated": rng.random() < 0.5,
+        "mta_sts": rng.choice([None, None, "", "enforce", "testing-mismatch", "unavailable"]),
         "mx": named if routing in ("mx", "implicit-mx") else [],
     }
 
@@ -233,6 +235,11 @@ def _store_domains(put, census):
             authenticated=row.get("authenticated", False),
             mx_set=sets.get(hosts),
         )
+        sts = row.get("mta_sts")
+        if sts is not None:
+            put(schema.mta_sts, domain=row["domain"], record="valid")
+        if sts:
+            put(schema.sts_verdict, domain=row["domain"], mta_sts=sts, unmatched=[])
 
 
 def _store_endpoint(put, row):

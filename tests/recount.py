@@ -17,7 +17,7 @@ def value_of(census, bands, endpoint, field):
     """One key field of an endpoint."""
     if field in ("stage", "failure"):
         return endpoint[field] or "none"
-    if field in ("client_auth", "dane"):
+    if field in ("client_auth", "dane", "mta_sts"):
         return endpoint[field]
     if field in ("tls_version", "software"):
         return endpoint[field] or "unknown"
@@ -69,6 +69,8 @@ def units_of(census, unit):
         for row in census.domains:
             amount = 1 if unit == "domain" else (row["weight"] or 0.0)
             endpoints = [e for e in census.endpoints if e["mx_host"] in row["mx"]]
+            sts = {None: "none", "": "unclassified"}.get(row["mta_sts"], row["mta_sts"])
+            endpoints = [e | {"mta_sts": sts} for e in endpoints]
             if not row["authenticated"]:  # without a signed MX there is no DANE
                 endpoints = [e | {"dane": "insecure"} for e in endpoints]
             reachable = any(census.addresses[host] for host in row["mx"])

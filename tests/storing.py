@@ -77,9 +77,9 @@ async def store(database, scan_id, *records):
 BASIS = Basis("1", "test", {"as_of": "2026-03-01", "not_measurable": []})
 
 
-def classify(database, scan_id, certificates, lists=(), basis=BASIS, verdicts=(), asked=()):
+def classify(database, scan_id, certificates, lists=(), basis=BASIS, verdicts=(), asked=(), sts=()):
     """Store what a classification pass found."""
-    replace_classifications(database, scan_id, basis, certificates, lists, verdicts, asked)
+    replace_classifications(database, scan_id, basis, certificates, lists, verdicts, asked, sts)
 
 
 def endpoint(number=1, *, host=None, address=None, port=25):

@@ -10,8 +10,8 @@ PACKAGES = ("mxcensus", "scanner", "storage", "reports", "lab", "matrix")
 
 MAY_IMPORT = {
     "scanner": {"scanner"},
-    "storage": {"storage", "scanner.records", "scanner.ledger", "scanner.trials"},
-    "reports": {"reports", "storage", "scanner.records"},
+    "storage": {"storage", "scanner.records", "scanner.policy_records", "scanner.ledger", "scanner.trials"},
+    "reports": {"reports", "storage", "scanner.records", "scanner.policy_records"},
     "lab": {"lab"},
     "mxcensus": {"mxcensus", "scanner", "storage", "reports", "lab"},
     "matrix": {"matrix", "mxcensus", "scanner", "lab"},
@@ -27,12 +27,16 @@ STEP_EXCEPTIONS = {
 
 PURE = (
     "scanner.records",
+    "scanner.policy_records",
     "scanner.trials",
     "scanner.targets",
     "scanner.exclusions",
     "scanner.addresses",
     "scanner.dnswire",
     "scanner.routing",
+    "scanner.mail_policy",
+    "scanner.dane",
+    "scanner.mta_sts",
     "scanner.certificates",
     "scanner.der",
     "scanner.names",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lab.authority import Authority, Leaf
 from scanner import dane, der
 from scanner.certificates import parse
-from scanner.records import Dane, TlsaRecord, TlsaSet
+from scanner.policy_records import Dane, TlsaRecord, TlsaSet
 
 HOST = "mx.example.org"
 

@@ -41,11 +41,12 @@ def world(tmp_path_factory):
 
 def scan(world, folder, *more, seed=7):
     targets = world.write_targets(folder / "domains.csv")
+    policies = () if "--sample" in more else ("--mta-sts", "--mta-sts-port", world.https_port)
     done = mxcensus(
         folder, "scan", "-f", targets, "--resolver", world.resolver, "--port", world.port,
         "--trust", world.snapshot,
         "--ehlo-name", EHLO_NAME, "--contact", "the tests", "--allow-special-purpose", "--interval", "0.1",
-        "--per-operator", "200", "--rate", "2000", "--timeout", "10", "--seed", seed, "--json", *more,
+        "--per-operator", "200", "--rate", "2000", "--timeout", "10", "--seed", seed, "--json", *policies, *more,
     )  # fmt: skip
     return json.loads(done.stdout)
 
@@ -86,6 +87,42 @@ def test_a_scan_returns_exactly_the_rows_of_the_table(world, tmp_path, database_
     assert len(visits) <= summary["measured"] + summary["failed"]  # a refused connection reaches nobody
     spoken = [visit for visit in visits if visit.commands]
     assert all(visit.commands[0] == f"EHLO {EHLO_NAME}" or visit.commands == ["QUIT"] for visit in spoken)
+
+
+def test_policies_are_fetched_once_from_where_they_are_and_failures_say_why(world, tmp_path):
+    before = len(world.requests)
+    scan(world, tmp_path)
+    rows = {row["domain"]: row for row in exported(tmp_path, "domains")}
+    found = {name: row["mta_sts_policy"]["failure"] for name, row in rows.items() if row["mta_sts_policy"]}
+    assert found == world.population.policy_failures
+    assert len(set(found.values())) > 10
+    requests = world.requests[before:]
+    asked = [request for request in requests if request.line]
+    assert {request.line for request in asked} == {"GET /.well-known/mta-sts.txt HTTP/1.1"}
+    assert all(request.host == f"{request.server_name}:{world.https_port}" for request in asked)
+    assert all(request.agent.endswith("(the tests)") for request in asked)
+    hosts = {f"mta-sts.{name}" for name in rows}
+    assert len({request.address for request in requests}) == len(requests)
+    assert {request.server_name for request in asked} <= hosts
+    mismatch = rows["sts-enforce-mismatch-0.example"]["mta_sts_policy"]
+    assert mismatch["unmatched"] == world.population.routes["sts-enforce-mismatch-0.example"]
+    assert (mismatch["mode"], mismatch["max_age"], mismatch["mx"]) == ("enforce", 604800, ["mx.elsewhere.test"])
+
+
+def test_without_the_option_no_policy_is_fetched_and_a_resumed_scan_may_add_them(world, tmp_path):
+    before = len(world.requests)
+    targets = ["sts-enforce-0.example", "sts-html-0.example", "sts-no-id-0.example", "good-0.example"]
+    common = ["--resolver", world.resolver, "--allow-special-purpose", "--trust", world.snapshot, "--json"]
+    mxcensus(tmp_path, "scan", *targets, *common, "--port", world.port)
+    standings = {row["domain"]: row["mta_sts"] for row in exported(tmp_path, "domains")}
+    assert standings == dict(zip(targets, ["not-fetched", "not-fetched", "record-invalid", "none"], strict=True))
+    assert len(world.requests) == before
+    more = ["--mta-sts", "--mta-sts-port", world.https_port]
+    mxcensus(tmp_path, "scan", "--resume", *common, *more)
+    standings = {row["domain"]: row["mta_sts"] for row in exported(tmp_path, "domains")}
+    assert standings == dict(zip(targets, ["enforce", "unavailable", "record-invalid", "none"], strict=True))
+    assert len(world.requests) == before + 2
+    assert "nothing to resume" in mxcensus(tmp_path, "scan", "--resume", *common, *more, status=2).stderr
 
 
 def test_no_address_sees_two_connections_at_once_or_closer_than_the_interval(world, tmp_path):

@@ -5,16 +5,8 @@ from dataclasses import replace
 import pytest
 
 from scanner.mail_policy import MOST_TLSA, ask
-from scanner.records import (
-    Answer,
-    AnswerStatus,
-    Dane,
-    MailRouting,
-    MxHost,
-    MxNote,
-    Routing,
-    TlsaRecord,
-)
+from scanner.policy_records import Dane, StsAnswer, StsRecord, TlsaRecord
+from scanner.records import Answer, AnswerStatus, MailRouting, MxHost, MxNote, Routing
 
 OK, NODATA, NXDOMAIN = AnswerStatus.OK, AnswerStatus.NODATA, AnswerStatus.NXDOMAIN
 NONEXISTENT = Answer(NXDOMAIN, "NXDOMAIN", authenticated=True)
@@ -48,6 +40,15 @@ async def test_tlsa_records_of_a_signed_host_on_the_port_of_the_scan():
     assert (host.tlsa.base, host.tlsa.rcode, host.tlsa.authenticated) == ("mx.example.net", "NOERROR", True)
     assert host.tlsa.records == (TlsaRecord(*RECORD),)
     assert replace(host, tlsa=None) == SIGNED
+
+
+@pytest.mark.parametrize("secure", [True, False])
+async def test_the_record_of_mta_sts_is_asked_for_wherever_mail_is_routed(secure):
+    text = {"_mta-sts.example.org": Answer(OK, "NOERROR", data=(b"v=STSv1; id=5",))}
+    found, _ = await asked(routing(SIGNED, secure=secure), text)
+    assert found.mta_sts == StsAnswer(StsRecord.VALID, "NOERROR", "5", "v=STSv1; id=5")
+    nowhere, _ = await asked(routing(secure=secure), text)
+    assert nowhere.mta_sts is None
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,34 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
-from storing import certificate, classify, endpoint, failed, measured, new_experiment, new_scan, routing, store
+from storing import (
+    START,
+    certificate,
+    classify,
+    endpoint,
+    failed,
+    measured,
+    new_experiment,
+    new_scan,
+    routing,
+    store,
+)
 from test_storage_reader import classified
 
 from scanner.ledger import Sample, SampledAddress, Stratum
-from scanner.records import CaNames, CaNamesVerdict, Dane, DaneVerdict, Role, Sighting, Stage, TlsaRecord, TlsaSet
+from scanner.policy_records import (
+    Dane,
+    DaneVerdict,
+    MtaSts,
+    StsAnswer,
+    StsMode,
+    StsPolicy,
+    StsRecord,
+    StsVerdict,
+    TlsaRecord,
+    TlsaSet,
+)
+from scanner.records import CaNames, CaNamesVerdict, Role, Sighting, Stage
 from scanner.trials import Outcome, Trial
 from storage import experiments, reader, second_looks
 from storage.purge import purge
@@ -20,11 +43,16 @@ MINE, THEIRS = endpoint(1, host="mx.mine.example"), endpoint(2, host="mx.theirs.
 CERTIFICATES = [certificate(der) for der in (b"mine", b"shared-ca", b"theirs")]
 
 
+STS = StsAnswer(StsRecord.VALID, "NOERROR", "1")
+
+
 def signed(domain, host, address):
     """Mail routing of a domain whose one host has TLSA records."""
     found = routing(domain, (10, host, [address]))
     tlsa = TlsaSet(host, "NOERROR", authenticated=True, records=(TlsaRecord(3, 1, 1, bytes(32)),))
-    return replace(found, authenticated=True, mx=(replace(found.mx[0], authenticated=True, tlsa=tlsa),))
+    return replace(
+        found, authenticated=True, mta_sts=STS, mx=(replace(found.mx[0], authenticated=True, tlsa=tlsa),)
+    )
 
 
 async def census(database, *, mine=True):
@@ -34,11 +62,13 @@ async def census(database, *, mine=True):
         signed("theirs.example", "mx.theirs.example", "192.0.2.2"),
         *CERTIFICATES[1:],
         measured(THEIRS, (b"theirs", b"shared-ca"), client_ca_names=(b"\x02",)),
+        StsPolicy("theirs.example", START, address="192.0.2.2", mode=StsMode.ENFORCE, mx=("*.theirs.example",)),
     ]
     if mine:
         records += [
             signed("mine.example", "mx.mine.example", "192.0.2.1"),
             CERTIFICATES[0],
+            StsPolicy("mine.example", START, address="192.0.2.1", mode=StsMode.ENFORCE, mx=("*.mine.example",)),
             measured(MINE, (b"mine", b"shared-ca"), client_ca_names=(b"\x01",)),
             Sighting(1, Role.CLIENT, (), prefix="192.0.2.0/24", ehlo_name="MX.mine.example"),
         ]
@@ -55,7 +85,8 @@ async def census(database, *, mine=True):
         CaNamesVerdict(ca_names_digest([named[der]]), digest, CaNames.PRIVATE)
         for der, (digest, _) in zip(leaves, lists, strict=True)
     ]
-    classify(database, scan_id, [classified(der) for der in ders], lists, verdicts=verdicts, asked=asked)
+    sts = [StsVerdict(name, MtaSts.ENFORCE) for name in ("mine.example", "theirs.example")[0 if mine else 1 :]]
+    classify(database, scan_id, [classified(der) for der in ders], lists, verdicts=verdicts, asked=asked, sts=sts)
     addresses = ["192.0.2.1", "192.0.2.2"] if mine else ["192.0.2.2"]
     drawn = tuple(SampledAddress(address, 0, at, 0.5) for at, address in enumerate(addresses))
     database.write(lambda connection: store_sample(connection, scan_id, Sample((Stratum(4, 2, 4),), drawn)))
@@ -87,7 +118,7 @@ def names(database, scan_id):
 ALL = {
     "domain", "mx_set_host", "mx_host", "mx_address", "endpoint", "observation", "certificate", "certificate_list",
     "ca_name_set", "scan_certificate", "classification", "list_classification", "trial", "tlsa", "dane_verdict",
-    "sighting", "ca_names_verdict", "second_look", "sample_address",
+    "sighting", "ca_names_verdict", "second_look", "sample_address", "mta_sts", "sts_policy", "sts_verdict",
 }  # fmt: skip
 
 
@@ -96,10 +127,10 @@ ALL = {
     [
         ({"domain": "mine.example"}, {"sighting"}),
         ({"domain": "*.mine.example"}, set()),
-        ({"host": "mx.mine.example"}, {"domain"}),
-        ({"host": "*.mine.example"}, {"domain"}),
-        ({"network": "192.0.2.1"}, {"domain", "mx_set_host", "mx_host", "tlsa"}),
-        ({"network": "192.0.2.0/31"}, {"domain", "mx_set_host", "mx_host", "tlsa"}),
+        ({"host": "mx.mine.example"}, {"domain", "mta_sts", "sts_policy", "sts_verdict"}),
+        ({"host": "*.mine.example"}, {"domain", "mta_sts", "sts_policy", "sts_verdict"}),
+        ({"network": "192.0.2.1"}, {"domain", "mx_set_host", "mx_host", "tlsa", "mta_sts"}),
+        ({"network": "192.0.2.0/31"}, {"domain", "mx_set_host", "mx_host", "tlsa", "mta_sts"}),
         ({"domain": "*.example", "network": "::/0"}, None),
     ],
 )

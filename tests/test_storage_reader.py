@@ -8,11 +8,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from storing import START, certificate, classify, endpoint, failed, measured, new_scan, routing, store, writer_of
 
+from scanner.policy_records import (
+    Dane,
+    DaneVerdict,
+    MtaSts,
+    StsAnswer,
+    StsMode,
+    StsPolicy,
+    StsRecord,
+    StsVerdict,
+    TlsaRecord,
+    TlsaSet,
+)
 from scanner.records import (
     Certificate,
     Classification,
-    Dane,
-    DaneVerdict,
     EkuClass,
     Failure,
     Hierarchy,
@@ -23,14 +33,13 @@ from scanner.records import (
     Reason,
     Routing,
     Stage,
-    TlsaRecord,
-    TlsaSet,
 )
 from storage import reader
 from storage.ledger import SqlLedger
 from storage.rows import certificate_of, certificate_row, digests, list_digest
 
 DOMAIN_FIELDS = ["domain", "weight", "routing", "rcode", "authenticated", "mx"]
+DOMAIN_FIELDS += ["mta_sts", "mta_sts_record", "mta_sts_policy"]
 MX_FIELDS = ["preference", "host", "addresses", "rcode_a", "rcode_aaaa", "authenticated", "notes", "tlsa"]
 
 
@@ -63,7 +72,7 @@ async def test_domains(database):
     )
     rows = list(reader.domains(database, scan_id))
     assert [list(row) for row in rows] == [DOMAIN_FIELDS] * 3
-    assert list(rows[0].values()) == ["a.example", None, "none", "NXDOMAIN", False, []]
+    assert list(rows[0].values()) == ["a.example", None, "none", "NXDOMAIN", False, [], None, None, None]
     assert rows[1]["authenticated"] is True
     assert [list(mx) for mx in rows[1]["mx"]] == [MX_FIELDS] * 2
     assert list(rows[1]["mx"][0].values()) == [
@@ -74,6 +83,41 @@ async def test_domains(database):
         {"base": "mx.example", "rcode": "NOERROR", "authenticated": True, "records": ["3 1 1 ff00"]},
     ]  # fmt: skip
     assert (rows[2]["routing"], rows[2]["rcode"]) == ("error", None)
+
+
+async def test_mta_sts_is_judged_in_the_pass_after_the_scan(database):
+    scan_id = await new_scan(database)
+    answer = StsAnswer(StsRecord.VALID, "NOERROR", "7", "v=STSv1; id=7;")
+    with_record = replace(routing("a.example", (10, "mx.a.example", []), (20, "b.net", [])), mta_sts=answer)
+    broken = replace(routing("b.example", (10, "b.net", [])), mta_sts=StsAnswer(StsRecord.INVALID, "NOERROR"))
+    none = replace(routing("c.example", (10, "b.net", [])), mta_sts=StsAnswer(StsRecord.NONE, "NXDOMAIN"))
+    policy = StsPolicy("a.example", START, None, "", "192.0.2.9", 200, StsMode.TESTING, 60, ("b.net",), "text")
+    await store(database, scan_id, with_record, broken, none)
+    ledger = ledger_of(database, scan_id)
+    assert (await ledger.policies(10), await ledger.policies(10)) == (["a.example"], [])
+    await ledger.claim_policies([("a.example", "192.0.2.9")], START)
+    again = ledger_of(database, scan_id)
+    assert await again.policies(10) == ["a.example"]  # claimed, and the process died
+    assert await again.held_back() == {"192.0.2.9": START + timedelta(seconds=60)}
+    assert [row["mta_sts"] for row in reader.domains(database, scan_id)] == [None, None, "none"]
+    await store(database, scan_id, policy)
+    assert await ledger_of(database, scan_id).policies(10) == []
+    assert list(reader.sts_work(database, scan_id)) == [
+        ("a.example", StsRecord.VALID, policy, ["mx.a.example", "b.net"]),
+        ("b.example", StsRecord.INVALID, None, ["b.net"]),
+    ]
+    classify(database, scan_id, (), sts=[StsVerdict("a.example", MtaSts.TESTING_MISMATCH, ("mx.a.example",))])
+    row, other, _ = reader.domains(database, scan_id)
+    assert (row["mta_sts"], other["mta_sts"]) == ("testing-mismatch", None)
+    assert row["mta_sts_record"] == {"record": "valid", "rcode": "NOERROR", "id": "7", "text": "v=STSv1; id=7;"}
+    assert row["mta_sts_policy"] == {
+        "failure": None, "detail": "", "address": "192.0.2.9", "status": 200, "mode": "testing", "max_age": 60,
+        "mx": ["b.net"], "unmatched": ["mx.a.example"], "fetched_at": "2026-03-01T12:00:00Z",
+    }  # fmt: skip
+
+
+def ledger_of(database, scan_id):
+    return SqlLedger(database, writer_of(database, scan_id), scan_id, seed=1, interval=60.0, now=lambda: START)
 
 
 async def test_tlsa_records_are_compared_in_the_pass_after_the_scan(database):

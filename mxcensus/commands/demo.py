@@ -67,5 +67,7 @@ def _plan(world: WorldProcess, url: str) -> Plan:
         timeout=10.0,
         resume=False,
         verbose=False,
+        mta_sts=True,
+        mta_sts_port=world.https_port,
         scan=ScanSettings(seed=SEED, port=world.port, limits=Limits(interval=0.2, per_operator=100, rate=1000.0)),
     )

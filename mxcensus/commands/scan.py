@@ -18,7 +18,7 @@ from scanner.shards import Shard
 
 DEFAULTS = Limits()
 TIMEOUT = 60.0
-MANNERS = ("concurrency", "per_address", "interval", "per_operator", "rate", "timeout", "exclude")
+MANNERS = ("concurrency", "per_address", "interval", "per_operator", "rate", "timeout", "exclude", "mta_sts_port")
 """Options without a default of their own: a resumed scan keeps those that are not given as it began."""
 
 
@@ -34,6 +34,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     common.add_trust(parser)
     add_politeness(parser)
     add = parser.add_argument
+    add("--mta-sts", action="store_true", help="also fetch the MTA-STS policies of the domains that have a record")
+    add("--mta-sts-port", type=common.port, metavar="N", help="where policy hosts listen (443)")
     add("--label", metavar="TEXT", help="a name for people, stored with the scan")
     add("--seed", type=int, metavar="N", help="order of work and draw of names (default: a random one, stored)")
     add(
@@ -157,6 +159,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         raise BadUsage("--shard needs --seed N, the same for every shard: it draws the names of each address")
     if shard is not None and getattr(arguments, "sample", None):
         raise BadUsage("--sample and --shard do not go together: a sample is drawn over all addresses")
+    if getattr(arguments, "sample", None) and getattr(arguments, "mta_sts", False):
+        raise BadUsage("--sample and --mta-sts do not go together: policies are fetched of all domains")
     configured = settings.load(settings.folder())
     exclude_files = [*(arguments.exclude or []), *([configured.exclude_file] if configured.exclude_file else [])]
     exclusions = inputs.read_exclusions(exclude_files)
@@ -172,6 +176,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         timeout=TIMEOUT if arguments.timeout is None else arguments.timeout,
         resume=arguments.resume,
         verbose=arguments.verbose,
+        mta_sts=getattr(arguments, "mta_sts", False),
+        mta_sts_port=getattr(arguments, "mta_sts_port", None) or 443,
         connection_log=getattr(arguments, "connection_log", None),  # an option of `scan` alone
         metrics=inputs.listening_address(getattr(arguments, "metrics", None), "--metrics"),
         scan=ScanSettings(
@@ -184,7 +190,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         ),
         exclude_files=exclude_files,
         both_key_types=getattr(arguments, "both_key_types", False),
-        given=frozenset(name for name in MANNERS if getattr(arguments, name) is not None),
+        given=frozenset(name for name in MANNERS if getattr(arguments, name, None) is not None),
     )
 
 
