@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pki
 import pytest
+import world
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-real")]
 
@@ -152,6 +153,30 @@ def test_endpoints_are_the_configured_truth(scanned, servers):
         assert found["expired"] is False, label
         asked = row.client_auth != "not-requested"
         assert (found["client_ca_names"] or []) == (["CN=Private Root"] if asked else []), label
+
+
+def test_dane_is_what_the_signed_zone_says(scanned, servers):
+    for label, row in servers.rows.items():
+        if not row.tls:
+            continue
+        found = scanned.endpoints[row.host, servers.address(label)]
+        tlsa = world.TLSA.get(label)
+        assert found["dane"] == (tlsa.verdict if tlsa else "none"), label
+        matched = tlsa is not None and tlsa.verdict == "match"
+        assert found["dane_record"] == (tlsa.parameters if matched else None), label
+
+
+def test_tlsa_records_of_an_unsigned_zone_count_for_nothing(scanned):
+    unsigned = scanned.domains["plain.test"]["mx"][0]
+    assert unsigned["tlsa"] is None or not unsigned["tlsa"]["records"]
+
+
+def test_openssl_judges_dane_alike(servers, second_opinion):
+    for label, tlsa in world.TLSA.items():
+        host = servers.rows[label].host
+        options = ("-dane_tlsa_domain", host, "-dane_tlsa_rrdata", f"{tlsa.parameters} {tlsa.data(servers)}")
+        opinion = second_opinion(servers.address(label), servers.port, host, "second-opinion.test", *options)
+        assert ("Verification: OK" in opinion.text) is (tlsa.verdict == "match"), (label, opinion.text[-1500:])
 
 
 def test_another_name_of_a_server_does_not_match_its_certificate(scanned, servers):

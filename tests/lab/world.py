@@ -5,6 +5,7 @@ contract's words. Tests compare; nothing here looks at what mxcensus does.
 """
 
 import contextlib
+import hashlib
 import socket
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ import nsd
 import pki
 import unbound
 import zones
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lab.mta import exim, postfix
 from lab.mta.listener import Asks, Listener
@@ -86,6 +89,44 @@ ROWS = (
     Row("postfix-self", "postfix", issuer="self-signed", eku="absent", options={"self_signed": True}),
     Row("exim-self", "exim", issuer="self-signed", key="rsa", options={"self_signed": True}),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Tlsa:
+    """The TLSA record of one host: parameters, whose certificate it names, and the truth about it (RFC 7672)."""
+
+    usage: int
+    selector: int
+    matching_type: int
+    names: str  # the label of a server, or "issuing"
+    verdict: str
+
+    @property
+    def parameters(self):
+        return f"{self.usage} {self.selector} {self.matching_type}"
+
+    def data(self, servers):
+        """The association data of the certificate that the record names, in hex (RFC 6698 section 2.1)."""
+        issuing = pki.der(servers.public.issuing)
+        der = issuing if self.names == "issuing" else servers.certificate_list(self.names)[0]
+        if self.selector:
+            key = x509.load_der_x509_certificate(der).public_key()
+            der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return (der if not self.matching_type else hashlib.new(("sha256", "sha512")[self.matching_type - 1], der)
+                .digest()).hex()  # fmt: skip
+
+
+TLSA = {
+    "postfix-default": Tlsa(3, 1, 1, "postfix-default", "match"),
+    "postfix-self": Tlsa(3, 0, 2, "postfix-self", "match"),
+    "exim-self": Tlsa(3, 1, 0, "exim-self", "match"),
+    "exim-default": Tlsa(3, 1, 1, "postfix-default", "mismatch"),
+    "exim-dual": Tlsa(2, 0, 1, "issuing", "match"),
+    "postfix-leaf-only": Tlsa(2, 0, 1, "issuing", "mismatch"),
+    "exim-private": Tlsa(1, 1, 1, "exim-private", "unusable"),
+}
+"""All in lab.test, which is signed; the other hosts there have none, and what is in plain.test proves nothing."""
+
 SIX = Row("postfix-six", "postfix", address="::1")
 
 
@@ -214,6 +255,11 @@ def zone_texts(servers, table):
     for label, row in servers.rows.items():
         address = servers.address(label)
         texts["lab.test"] += f"{row.host}. {'AAAA' if ':' in address else 'A'} {address}\n"
+    for label, tlsa in TLSA.items():
+        owner = f"_{servers.port}._tcp.{servers.rows[label].host}."
+        texts["lab.test"] += f"{owner} TLSA {tlsa.parameters} {tlsa.data(servers)}\n"
+    matching = TLSA["postfix-default"]
+    texts["plain.test"] += f"_{servers.port}._tcp.unsigned TLSA {matching.parameters} {matching.data(servers)}\n"
     for domain in table:
         zone = next(origin for origin in texts if domain.name == origin or domain.name.endswith(f".{origin}"))
         texts[zone] += f"$ORIGIN {domain.name}.\n{domain.records}\n"
