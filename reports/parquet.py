@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 Row = Mapping[str, object]
@@ -15,29 +16,38 @@ Row = Mapping[str, object]
 BATCH = 5_000
 """Rows that are held, and written as a row group, together."""
 
-TIMES = frozenset({"started_at", "not_before", "not_after"})
+STRUCTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "mx": ("preference", "host", "addresses", "rcode_a", "rcode_aaaa", "authenticated", "notes", "tlsa"),
+        "mx.tlsa": ("base", "rcode", "authenticated", "records"),
+        "mta_sts_record": ("record", "rcode", "id", "text"),
+        "mta_sts_policy": (
+            *("failure", "detail", "address", "status", "mode", "max_age", "mx", "unmatched", "fetched_at"),
+        ),
+    }
+)
+"""Columns that have fields; the path of a field is its column's, a point, its name. `mx` is a list of them."""
+
+TIMES = frozenset({"started_at", "not_before", "not_after", "mta_sts_policy.fetched_at"})
 LISTS = frozenset(
     {
         *("ehlo_keywords", "certificate_list", "programs", "client_ca_names", "dns_names", "eku_oids"),
-        *(
-            "programs_unknown",
-            "client_certificate_types",
-            "client_signature_algorithms",
-            "addresses",
-            "notes",
-            "records",
-        ),
+        *("programs_unknown", "client_certificate_types", "client_signature_algorithms"),
+        *("mx.addresses", "mx.notes", "mx.tlsa.records", "mta_sts_policy.mx", "mta_sts_policy.unmatched"),
     }
 )
 BOOLEANS = frozenset(
     {
         *("authenticated", "starttls_offered", "injected_plaintext", "chain_complete", "name_match", "expired"),
-        *("email", "chrome_estimated", "self_signed"),
+        *("email", "chrome_estimated", "self_signed", "mx.authenticated", "mx.tlsa.authenticated"),
     }
 )
-INTEGERS = frozenset({"port", "attempt", "reply_code", "duration_ms", "key_bits", "preference"})
-MX = ("preference", "host", "addresses", "rcode_a", "rcode_aaaa", "authenticated", "notes", "tlsa")
-TLSA = ("base", "rcode", "authenticated", "records")
+INTEGERS = frozenset(
+    {
+        *("port", "attempt", "reply_code", "duration_ms", "key_bits", "mx.preference"),
+        *("mta_sts_policy.status", "mta_sts_policy.max_age"),
+    }
+)
 
 
 class NoParquet(ValueError):
@@ -62,12 +72,11 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     return iter(lambda: list(islice(iterator, BATCH)), [])
 
 
-def _type(arrow: Any, name: str) -> Any:
-    """The type of a column, text where nothing else is said."""
-    if name == "mx":
-        return arrow.list_(arrow.struct([(field, _type(arrow, field)) for field in MX]))
-    if name == "tlsa":
-        return arrow.struct([(field, _type(arrow, field)) for field in TLSA])
+def _type(arrow: Any, path: str) -> Any:
+    """The type of a column or field, text where nothing else is said."""
+    if path in STRUCTS:
+        fields = arrow.struct([(field, _type(arrow, f"{path}.{field}")) for field in STRUCTS[path]])
+        return arrow.list_(fields) if path == "mx" else fields
     kinds: tuple[tuple[frozenset[str], Callable[[], Any]], ...] = (
         (TIMES, lambda: arrow.timestamp("us", tz="UTC")),
         (LISTS, lambda: arrow.list_(arrow.string())),
@@ -76,20 +85,20 @@ def _type(arrow: Any, name: str) -> Any:
         (frozenset({"weight"}), arrow.float64),
         (frozenset({"der"}), arrow.binary),
     )
-    return next((make() for names, make in kinds if name in names), arrow.string())
+    return next((make() for paths, make in kinds if path in paths), arrow.string())
 
 
-def _value(name: str, value: object) -> object:
+def _value(path: str, value: object) -> object:
     if isinstance(value, str):
-        if name in TIMES:
+        if path in TIMES:
             return datetime.fromisoformat(value)
-        if name == "der":
+        if path == "der":
             return base64.b64decode(value)
         return value.encode(errors="backslashreplace").decode()  # a lone surrogate is no text
     if isinstance(value, list | tuple):
-        return [_value(name, item) for item in value]
+        return [_value(path, item) for item in value]
     if isinstance(value, Mapping):
-        return {field: _value(field, value.get(field)) for field in (MX if name == "mx" else TLSA)}
+        return {field: _value(f"{path}.{field}", value.get(field)) for field in STRUCTS[path]}
     return value
 
 

@@ -61,7 +61,9 @@ def read_record(answer: Answer) -> StsAnswer:
     """The record in an answer to TXT; records that do not begin with the version do not count (section 3.1)."""
     if answer.status in (AnswerStatus.FAILED, AnswerStatus.NO_ANSWER):
         return StsAnswer(StsRecord.ERROR, answer.rcode)
-    found = [text for text in cast(Sequence[bytes], answer.data) if _VERSION.match(text)]
+    found = sorted(
+        text for text in cast(Sequence[bytes], answer.data) if _VERSION.match(text)
+    )  # a set has no order
     if not found:
         return StsAnswer(StsRecord.NONE, answer.rcode)
     text = found[0].decode("ascii", "backslashreplace")

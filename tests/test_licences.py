@@ -14,12 +14,13 @@ OTHER = re.compile("GPL|General Public|MPL|Mozilla|EPL|EUPL|CDDL|SSPL|Commons Cl
 EXCEPTIONS = {
     "psycopg": "LGPL-3.0-only",  # the project's one exception: an extra, linked by nobody else
     "psycopg-binary": "LGPL-3.0-only",
+    "psycopg-pool": "LGPL-3.0-only",  # the same project's, which Procrastinate needs
     "certifi": "MPL-2.0",  # data, unmodified
     "hypothesis": "MPL-2.0",  # for tests
     "pathspec": "MPL 2.0",  # for mypy and hatchling
 }
-ELSEWHERE = {"colorama", "tzdata"}
-"""Not installed on the platforms of the lab: BSD-3-Clause, and Apache-2.0."""
+ELSEWHERE = {"colorama"}
+"""Not installed on the platforms of the lab: BSD-3-Clause."""
 
 
 def stated(name):

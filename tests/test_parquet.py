@@ -61,7 +61,7 @@ def comparable(value, name=""):
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if name == "mx":
-        return [{field: one[field] for field in parquet.MX} for one in value]
+        return [{field: one[field] for field in parquet.STRUCTS["mx"]} for one in value]
     return value
 
 
@@ -72,6 +72,8 @@ def test_columns_have_types(census):
     }
     assert types["started_at"] == types["not_after"] == "timestamp[us, tz=UTC]"
     assert types["ehlo_keywords"] == types["eku_oids"] == "list<element: string>"
+    assert "status: int64" in types["mta_sts_policy"]
+    assert "fetched_at: timestamp[us, tz=UTC]" in types["mta_sts_policy"]
     assert types["mx"].startswith("list<element: struct<preference: int64, host: string, addresses: list<")
     assert (types["port"], types["expired"], types["weight"], types["der"]) == ("int64", "bool", "double", "binary")
 
