@@ -34,6 +34,7 @@ zone:
 """
 QUESTION = b"\0\7\1\0\0\1\0\0\0\0\0\0\5bench\4test\0\0\6\0\1"  # SOA
 START_SECONDS = 120
+ATTEMPTS = 3
 
 
 def domain(number: int) -> str:
@@ -52,29 +53,41 @@ def records(domains: int, hosts: int) -> Iterator[str]:
 
 def main() -> None:
     domains, hosts = map(int, sys.argv[1:])
-    program = shutil.which("nsd") or "/usr/sbin/nsd"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="bench-nsd-") as folder:
         root = Path(folder)
         with (root / "zone").open("w", encoding="ascii") as zone:
             zone.writelines(records(domains, hosts))
-        (root / "nsd.conf").write_text(CONFIG.format(port=port, root=root, origin=ORIGIN), encoding="utf-8")
-        server = subprocess.Popen(
-            [program, "-d", "-c", root / "nsd.conf"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            _wait_for(port, server)
-            print(port, flush=True)
-            sys.stdin.read()
-        finally:
-            server.terminate()
-            server.wait(30)
+        for _ in range(ATTEMPTS):
+            port = _free_port()
+            server = _start(root, port)
+            try:
+                if _answers(port, server):
+                    print(port, flush=True)
+                    sys.stdin.read()
+                    return
+            finally:
+                server.terminate()
+                server.wait(30)
+    raise SystemExit("nsd did not answer")
 
 
-def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    """Until the server answers; a big zone takes a while to load."""
+def _free_port() -> int:
+    """A port that is free for UDP; that it is free for TCP too is only likely, hence the attempts."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _start(root: Path, port: int) -> "subprocess.Popen[bytes]":
+    program = shutil.which("nsd") or "/usr/sbin/nsd"
+    (root / "nsd.conf").write_text(CONFIG.format(port=port, root=root, origin=ORIGIN), encoding="utf-8")
+    return subprocess.Popen(
+        [program, "-d", "-c", root / "nsd.conf"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
+    """Whether the server answers, sooner or later; a big zone takes a while to load."""
     deadline = time.monotonic() + START_SECONDS
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.5)
@@ -85,8 +98,8 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
             except OSError:
                 time.sleep(0.1)
             else:
-                return
-    raise SystemExit("nsd did not answer")
+                return True
+    return False
 
 
 if __name__ == "__main__":
