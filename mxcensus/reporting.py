@@ -7,7 +7,6 @@ from types import MappingProxyType
 from reports import as_csv, as_html, as_json, as_markdown, charts, estimates, figures, rows
 from reports.figures import Figure, Report
 from scanner import policy
-from scanner.records import Role
 from storage import counts, sampled
 from storage.database import Database
 
@@ -28,12 +27,13 @@ def build(database: Database, scan: int | None, clients: int | None = None) -> R
     other = info.scan if clients is None else database.scan_info(clients).scan
     rules = policy.load_policy().rules
     with database.reading() as connection:
-        seen = counts.read(connection, other, Role.CLIENT)
+        found = counts.read_clients(connection, other)
+        seen = None if found is None else (found, other)
         drawn = sampled.read(connection, info.scan)
         if drawn is not None:
-            return estimates.build(drawn, info, rules=rules, clients=(seen, other))
+            return estimates.build(drawn, info, rules=rules, clients=seen)
         served = counts.read(connection, info.scan, clients=other)
-    return figures.build(served, info, rules=rules, clients=(seen, other))
+    return figures.build(served, info, rules=rules, clients=seen)
 
 
 def write(report: Report, form: str, path: Path | None) -> None:

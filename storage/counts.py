@@ -148,6 +148,12 @@ def read(connection: Connection, scan_id: int, role: Role = Role.SERVER, *, clie
         )
 
 
+def read_clients(connection: Connection, scan_id: int) -> Counts | None:
+    """Role client of a scan; None where no client was sighted, as in every scan of MX hosts."""
+    sighted = _first(connection, sightings.any_of(scan_id, Role.CLIENT))
+    return read(connection, scan_id, Role.CLIENT) if sighted else None
+
+
 def _first(connection: Connection, statement: Select[*tuple[Any, ...]]) -> bool:
     return connection.execute(statement).first() is not None
 
