@@ -6,7 +6,6 @@ these should have a short one.
 """
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +80,7 @@ def drip(talk: Talk, _: SSL.Context, *, turns: int) -> None:
     behave(talk, turns)
     for _number in range(DRIPS):
         talk.say_raw(b"2")
-        time.sleep(1)
+        talk.pause(1)
 
 
 def inside_tls(talk: Talk, context: SSL.Context, *, ehlo: bytes, quits: bool, chopped: bool = False) -> None:

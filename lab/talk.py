@@ -1,6 +1,7 @@
 """One connection from the server's side: lines said and heard, TLS, and what was seen of the client."""
 
 import contextlib
+import select
 import socket
 import struct
 import time
@@ -124,6 +125,13 @@ class Talk:
         command = line.decode("ascii", "replace").strip()
         self._visit.commands.append(command)
         return command
+
+    def pause(self, seconds: float) -> None:
+        """Rest while the client has nothing to say; what arrives then is its leaving, noticed at once."""
+        arriving = select.poll()
+        arriving.register(self._sock, select.POLLIN)
+        if arriving.poll(seconds * 1000):
+            raise Over
 
     def start_tls(self, context: SSL.Context, *, chopped: bool = False) -> None:
         """With `chopped`, every octet of ours is a packet of its own."""

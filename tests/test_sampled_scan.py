@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
+from resuming import Program, wait_for_visits
 from test_lab_scan import EHLO_NAME, exported, mxcensus, scan
 
 from lab.world import World
@@ -50,17 +52,20 @@ def test_the_report_tells_of_all_and_marks_it(scanned):
     assert "≈" in mxcensus(folder, "report", "--format", "md").stdout
 
 
-def test_a_resumed_scan_keeps_the_sample(world, scanned):
-    folder, _, _ = scanned
-    inside = {row["address"] for row in exported(folder, "endpoints") if row["reason"] != "not-sampled"}
+def test_a_resumed_scan_keeps_the_sample(world, tmp_path):
+    program = Program(world, tmp_path, f"sqlite:///{tmp_path}/census.db")
+    process = program.start("--sample", SIZE)
+    wait_for_visits(program, 5, process)
+    process.send_signal(signal.SIGINT)
+    program.finish(process, status=130)  # so that there is something left, whatever the sample is
+    inside = {row["address"] for row in exported(tmp_path, "endpoints") if row["reason"] != "not-sampled"}
     before = len(world.visits)
-    mxcensus(
-        folder, "scan", "--resume", "--resolver", world.resolver, "--trust", world.snapshot,
-        "--sample", 90, "--json", "--interval", "0.1",
-    )  # fmt: skip
-    after = {row["address"] for row in exported(folder, "endpoints") if row["reason"] != "not-sampled"}
+    program.finish(program.start_bare("--sample", 90, "--interval", "0.1"))
+    after = {row["address"] for row in exported(tmp_path, "endpoints") if row["reason"] != "not-sampled"}
     assert after == inside
-    assert {visit.address for visit in world.visits[before:]} <= inside
+    contacted = {visit.address for visit in world.visits[before:]}
+    assert contacted
+    assert contacted <= inside
 
 
 def test_plan_foretells_the_sample(world, scanned):
