@@ -6,13 +6,13 @@ spaces these connections too. A policy is asked for once; an address that asks f
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from scanner import mta_sts
+from scanner.in_flight import InFlight
 from scanner.ledger import Ledger, Record, Work
 from scanner.pace import Pacer
 from scanner.policy_records import PolicyFailure, StsPolicy
@@ -22,8 +22,6 @@ from scanner.shards import Shard
 BATCH = 200
 """Policy hosts that are looked up together."""
 WINDOW = 2000
-IDLE_SECONDS = 1.0
-GRACE_SECONDS = 5.0
 
 _REASONS = {
     Reason.EXCLUDED: PolicyFailure.EXCLUDED,
@@ -65,15 +63,13 @@ class PolicyPhase:
     shard: Shard | None
     stop: asyncio.Event
     operators: dict[str, str] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _paused: set[str] = field(default_factory=set)
 
     async def run(self, out: "asyncio.Queue[Record | None]") -> None:
         """Put out a policy for every domain that is due."""
         more = True
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self._wake_on_stop())
+            under_way = InFlight(group, self.stop, self._clock)
             while not self.stop.is_set():
                 if more and self.pacer.waiting < WINDOW:
                     more = await self._offer(out)
@@ -83,17 +79,11 @@ class PolicyPhase:
                     fetches = [(_domain(work), work.endpoint.address) for work in ready]
                     await self.ledger.claim_policies(fetches, now)
                     for work in ready:
-                        task = group.create_task(self._fetch(work, out))
-                        self._tasks.add(task)
-                        task.add_done_callback(self._ended)
-                if not self._tasks and not more and self.pacer.all_parked(self._clock()):
+                        under_way.start(self._fetch(work, out))
+                if not under_way and not more and self.pacer.all_parked(self._clock()):
                     break
-                await self._sleep()
-            watch.cancel()
-            if self._tasks:
-                _, late = await asyncio.wait(self._tasks, timeout=GRACE_SECONDS)
-                for task in late:
-                    task.cancel()
+                await under_way.sleep_until(self.pacer.wake_at(self._clock()))
+            await under_way.wind_up()
 
     async def _offer(self, out: "asyncio.Queue[Record | None]") -> bool:
         """Look up the next policy hosts and hand them to the pacer; False when there is none left."""
@@ -160,25 +150,6 @@ class PolicyPhase:
 
     def _not_fetched(self, domain: str, failure: PolicyFailure) -> StsPolicy:
         return StsPolicy(domain, self.steps.now(), failure)
-
-    async def _wake_on_stop(self) -> None:
-        await self.stop.wait()
-        self._woken.set()
-
-    async def _sleep(self) -> None:
-        """Until a fetch ends or the pacer may have something; never longer than a second."""
-        wake_at = self.pacer.wake_at(self._clock())
-        pause = IDLE_SECONDS if wake_at is None else min(IDLE_SECONDS, wake_at - self._clock())
-        if pause > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
-        else:
-            await asyncio.sleep(0)
-        self._woken.clear()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._woken.set()
 
     def _clock(self) -> float:
         return self.steps.now().timestamp()

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from scanner import certificates, sampling
+from scanner.in_flight import InFlight
 from scanner.ledger import Ledger, Record, Work, order_key
 from scanner.pace import Limits, Pacer, means_blocked
 from scanner.policy_phase import PolicyPhase, PolicySteps
@@ -37,9 +38,6 @@ WINDOW = 10_000
 """How much pending work the pacer holds, so that many operators are at hand to choose from."""
 
 KNOWN_CERTIFICATES = 100_000
-IDLE_SECONDS = 1.0
-GRACE_SECONDS = 5.0
-"""How long sessions under way may take to say QUIT once a scan is told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +243,10 @@ class _Run:
         pacer = self.pacer
         for host, times in (await self.ledger.refusals(means_blocked)).items():
             pacer.recall(host, times)
-        attempts = _Attempts(self, pacer, out)
+        attempt = _Attempts(self, pacer, out)
         more = True
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(attempts.wake_on_stop())
+            under_way = InFlight(group, self.stop, self.clock)
             while not self.stop.is_set():
                 if more and pacer.waiting < WINDOW:
                     more = await self._offer(pacer, WINDOW - pacer.waiting)
@@ -256,13 +254,12 @@ class _Run:
                 if ready:
                     await self.ledger.claim(ready, self.steps.now())
                     for work in ready:
-                        attempts.start(group, work)
-                self.progress.in_flight, self.progress.parked = len(attempts.tasks), pacer.waiting
-                if not attempts.tasks and not more and pacer.all_parked(self.clock()):
+                        under_way.start(attempt(work))
+                self.progress.in_flight, self.progress.parked = len(under_way), pacer.waiting
+                if not under_way and not more and pacer.all_parked(self.clock()):
                     break
-                await attempts.sleep_until(pacer.wake_at(self.clock()))
-            watch.cancel()
-            await attempts.wind_up()
+                await under_way.sleep_until(pacer.wake_at(self.clock()))
+            await under_way.wind_up()  # the claims of those that are cut off stay
 
     async def fetch_policies(self, out: _Out) -> None:
         """The last phase; what its servers are owed for sessions they are owed for fetches too."""
@@ -301,43 +298,15 @@ class _Run:
 
 
 class _Attempts:
-    """The sessions in flight: what each yields, and waking the loop when one ends."""
+    """One session after another: what each yields, and what its end means for work that waits."""
 
     def __init__(self, run: _Run, pacer: Pacer, out: _Out) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
         self._run = run
         self._pacer = pacer
         self._out = out
         self._first_seen = FirstSeen(KNOWN_CERTIFICATES)
-        self._woken = asyncio.Event()
 
-    def start(self, group: asyncio.TaskGroup, work: Work) -> None:
-        task = group.create_task(self._attempt(work))
-        self.tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    async def wake_on_stop(self) -> None:
-        await self._run.stop.wait()
-        self._woken.set()
-
-    async def sleep_until(self, wake_at: float | None) -> None:
-        """Until an attempt ends or the pacer may have something; never longer than a second, clocks can jump."""
-        pause = IDLE_SECONDS if wake_at is None else min(IDLE_SECONDS, wake_at - self._run.clock())
-        if pause > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
-        else:
-            await asyncio.sleep(0)
-        self._woken.clear()
-
-    async def wind_up(self) -> None:
-        """Let sessions under way end by themselves for a moment, then cut them off; their claims stay."""
-        if self.tasks:
-            _, late = await asyncio.wait(self.tasks, timeout=GRACE_SECONDS)
-            for task in late:
-                task.cancel()
-
-    async def _attempt(self, work: Work) -> None:
+    async def __call__(self, work: Work) -> None:
         run = self._run
         observation = await run.steps.probe(work.endpoint, work.attempt)
         for der in observation.certificate_list:
@@ -351,10 +320,6 @@ class _Attempts:
         for stopped in aftermath.stopped:
             run.progress.stopped_operators.add(run.steps.operator_of(stopped.endpoint.mx_host))
             await run.ledger.park(stopped, Reason.OPERATOR_STOPPED)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        self._woken.set()
 
 
 class FirstSeen:
