@@ -4,7 +4,8 @@ PyArrow does it; it is the extra `parquet`.
 """
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -56,20 +57,30 @@ class NoParquet(ValueError):
 
 def write(rows: Iterable[Row], columns: tuple[str, ...], path: Path) -> int:
     """Write rows to a new file at `path` and return their number. Raises `NoParquet`, OSError."""
-    arrow, parquet = _pyarrow()
-    schema = arrow.schema([(name, _type(arrow, name)) for name in columns])
-    count = 0
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in _batches(rows):
-            values = {name: [_value(name, row.get(name)) for row in batch] for name in columns}
-            writer.write_table(arrow.table(values, schema=schema))
+    iterator, count = iter(rows), 0
+    with closing(File(path, columns)) as file:
+        while batch := list(islice(iterator, BATCH)):
+            file.write(batch)
             count += len(batch)
     return count
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    iterator = iter(rows)
-    return iter(lambda: list(islice(iterator, BATCH)), [])
+class File:
+    """A Parquet file that grows by row groups; whole once closed. Raises `NoParquet`, OSError."""
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        self._arrow, parquet = _pyarrow()
+        self._columns = columns
+        self._schema = self._arrow.schema([(name, _type(self._arrow, name)) for name in columns])
+        self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write `rows`, at most `BATCH` or so, as one row group."""
+        values = {name: [_value(name, row.get(name)) for row in rows] for name in self._columns}
+        self._writer.write_table(self._arrow.table(values, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def _type(arrow: Any, path: str) -> Any:

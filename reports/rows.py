@@ -15,12 +15,12 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TextIO
 
-from reports import parquet
+from reports import parquet, partitions
 from reports.as_json import time_text
 from reports.text import spreadsheet
 from storage.columns import COLUMNS
@@ -89,6 +89,21 @@ def _export_parquet(rows: Iterable[Row], kind: str, path: str | Path | None) -> 
             return parquet.write(rows, COLUMNS[kind], part)
         except OSError as error:
             raise BadExportError(f"{path}: {error.strerror or error}") from None
+
+
+def export_partitions(rows: Iterable[Row], kind: str, folder: str | Path | None, scan: int, day: date) -> int:
+    """Write a scan's rows as Parquet below `folder`, by scan and day (`reports.partitions`); return their number.
+
+    What that scan had there before is replaced. `day` is that of rows without a time. Raises `BadExportError`.
+    """
+    if folder is None or str(folder) == "-":
+        raise BadExportError("partitions are written to a folder: name one with --output")
+    try:
+        return partitions.write(rows, COLUMNS[kind], Path(folder) / kind, scan, day)
+    except partitions.NotPartitions as error:
+        raise BadExportError(str(error)) from None
+    except OSError as error:
+        raise BadExportError(f"{folder}: {error.strerror or error}") from None
 
 
 @contextmanager
