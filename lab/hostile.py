@@ -9,13 +9,15 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from OpenSSL import SSL
 
 from lab import flights
 from lab.hosts import OK, UNREADABLE, Fields, after_tls, failed
 from lab.scripts import GO_AHEAD, Script
-from lab.talk import Talk
+from lab.streams import ALERT, HANDSHAKE, RECORD, TEXT, Chopped, Memory, Sealed
+from lab.talk import Over, Talk
 
 GREETING = b"220 mx.test ESMTP\r\n"
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250 STARTTLS\r\n"
@@ -23,21 +25,35 @@ GO = b"220 go ahead\r\n"
 WHOLE = (GREETING, EHLO, GO)
 STAGES = ("greeting", "ehlo", "starttls", "handshake")
 MEGABYTE = 1_000_000
-NUMBERED = r"^(alert|close-\S+|reset-\S+)-\d+$"
+NUMBERED = r"^(alert\S*|close-\S+|reset-\S+)-\d+$"
 DRIPS = 60
 ALERTS = range(256)
 CUTS = 20
 BER_NAME = b"\x30\x80\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c\x03who\x00\x00"  # indefinite length: BER, not DER
+ALERTS_IN_TLS = (10, 20, 22, 40, 42, 43, 46, 47, 48, 49, 50, 51, 70, 71, 80, 86, 109, 110, 112, 113, 115, 116, 120)
+"""Those of RFC 8446 section 6.2, as an answer to the second EHLO."""
+TICKET = b"\x04\0\1\x0b\0\0\0\0\0\0\0\0\0\0\xfe" + bytes(254) + b"\0\0"
+REPLY = b"250 mx.test\r\n"
+REQUEST = b"\x0d\0\0\x0d\2id\0\x08\0\x0d\0\4\0\2\4\3"
+"""A NewSessionTicket of 254 octets, and a CertificateRequest, which may come now only if we had asked for it."""
 GARBAGE = bytes(range(7, 255, 5))
+
+
+def _as_it_is(_: SSL.Context) -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """One row: what the server does, and what it comes to. `by_hand`: it never presents the lab's certificate."""
+    """One row: what the server does, and what it comes to.
+
+    `by_hand`: it never presents the lab's certificate. `prepare` sets up the context of its TLS.
+    """
 
     script: Script
     expected: Fields
     by_hand: bool = False
+    prepare: Callable[[SSL.Context], None] = _as_it_is
 
 
 def measured(failure: str, client_auth: str) -> Fields:
@@ -87,7 +103,10 @@ def inside_tls(talk: Talk, context: SSL.Context, *, ehlo: bytes, quits: bool, ch
     """An honest session up to the handshake; then `ehlo` is the reply to EHLO, and silence follows or a 221."""
     talk.offer()
     talk.say(GO_AHEAD)
-    talk.start_tls(context, chopped=chopped)
+    if chopped:
+        talk.start_tls_by_hand(context, Chopped)
+    else:
+        talk.start_tls(context)
     talk.hear()
     talk.say_raw(ehlo)
     talk.hear()
@@ -134,6 +153,41 @@ def flood_in_tls(talk: Talk, context: SSL.Context) -> None:
     for _number in range(5 * MEGABYTE // 60000):
         talk.say_raw(b"250-a\r\n" * 8571)
     talk.wait()
+
+
+def sealed(
+    talk: Talk,
+    context: SSL.Context,
+    *,
+    says: Callable[[Sealed], bytes],
+    times: int = 1,
+    part: int = CUTS,
+    ends: str = "silence",
+) -> None:
+    """An honest session up to the EHLO inside TLS 1.3; then these records, the last one cut, and an end."""
+    talk.offer()
+    talk.say(GO_AHEAD)
+    stream = talk.start_tls_by_hand(context, Sealed)
+    talk.hear()
+    for _number in range(times - 1):
+        talk.say_past_tls(says(stream))
+    last = says(stream)
+    talk.say_past_tls(last[: len(last) * part // CUTS])
+    after(talk, context, turns=0, ends=ends)
+
+
+def renegotiating(talk: Talk, context: SSL.Context, *, waits: bool) -> None:
+    """A HelloRequest after a handshake of TLS 1.2; OpenSSL ends when that is declined, unless the server waits."""
+    talk.offer()
+    talk.say(GO_AHEAD)
+    stream = talk.start_tls_by_hand(context, Memory)
+    try:
+        stream.renegotiate()
+    except (OSError, SSL.Error) as error:
+        raise Over from error
+    if waits:
+        talk.wait_past_tls()
+    talk.to_the_end()
 
 
 def _silences() -> Iterator[tuple[str, Hostile]]:
@@ -200,6 +254,46 @@ def _handshakes() -> Iterator[tuple[str, Hostile]]:
         yield name, Hostile(partial(by_hand, flight=flight, ends=ends), expected, by_hand=True)
 
 
+def _after_handshakes() -> Iterator[tuple[str, Hostile]]:
+    """Records that may come at any time after the handshake, or must not; floods of them end by themselves."""
+    broken, timeout = after_tls("tls-protocol", "not-requested"), after_tls("timeout", "not-requested")
+    for name, says, times, expected in (
+        ("tickets-in-a-flood", lambda s: s.record(HANDSHAKE, TICKET * 60), 5 * MEGABYTE // RECORD, broken),
+        ("key-updates-in-a-flood", Sealed.key_update, 20_000, timeout),
+        ("empty-records-in-a-flood", lambda s: s.record(TEXT, b""), 10_000, broken),
+        ("warnings-in-a-flood", lambda s: s.record(ALERT, b"\x01\x5a"), 10_000, broken),
+        ("request-after-the-handshake", lambda s: s.record(HANDSHAKE, REQUEST), 1, broken),
+        ("hello-request-in-tls13", lambda s: s.record(HANDSHAKE, b"\0\0\0\0"), 1, broken),
+        ("unknown-record", lambda s: s.record(99, b"what"), 1, broken),
+        ("altered-record", lambda s: s.record(TEXT, REPLY)[:-1] + b"\0", 1, broken),
+        ("plain-text-in-tls", lambda _: REPLY, 1, broken),
+        ("half-a-record", lambda s: s.record(TEXT, REPLY)[:9], 1, timeout),
+    ):
+        yield name, _sealed(expected, says=says, times=times)
+    for number in ALERTS_IN_TLS:
+        says = partial(Sealed.record, kind=ALERT, payload=bytes([2, number]))
+        yield f"alert-in-tls-{number}", _sealed(after_tls("tls-alert", "not-requested"), says=says, ends="close")
+    for part in range(CUTS):
+        for ends, failure in (("close", "closed"), ("reset", "reset")):
+            expected = after_tls(failure, "not-requested")
+            says = partial(Sealed.record, kind=TEXT, payload=REPLY)
+            yield f"{ends}-in-sealed-reply-{part}", _sealed(expected, says=says, part=part, ends=ends)
+    for name, waits, failure in (
+        ("renegotiation", False, "closed"),
+        ("renegotiation-then-silence", True, "timeout"),
+    ):
+        script = partial(renegotiating, waits=waits)
+        yield name, Hostile(script, after_tls(failure, "not-requested"), prepare=_tls12)
+
+
+def _sealed(expected: Fields, **more: Any) -> Hostile:
+    return Hostile(partial(sealed, **more), expected, prepare=Sealed.prepare)
+
+
+def _tls12(context: SSL.Context) -> None:
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+
+
 def _list(octets: int) -> bytes:
     return flights.flight(flights.repeated(flights.leaf(), octets))
 
@@ -261,6 +355,7 @@ HOSTILE: dict[str, Hostile] = {
         partial(inside_tls, ehlo=b"\0\xff nonsense\r\n", quits=False), after_tls("malformed", "not-requested")
     ),
     **dict(_oddities()),
+    **dict(_after_handshakes()),
     **dict(_handshakes()),
     **dict(_cuts_in_tls()),
     **dict(_alerts()),

@@ -181,6 +181,8 @@ def _context(host: LabHost, presented: Presented, authority: Authority) -> SSL.C
     if behaviour.startswith(("asks", "requires")):
         insists = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if behaviour.startswith("requires-alert") else 0
         context.set_verify(SSL.VERIFY_PEER | insists, lambda *_: True)
+    if behaviour in HOSTILE:
+        HOSTILE[behaviour].prepare(context)
     if behaviour == "asks-with-names":
         context.add_client_ca(authority.issuers["private"].certificate)
     return context

@@ -5,11 +5,14 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from OpenSSL import SSL
 
 from lab.hosts import LabHost
+from lab.streams import Memory
 
 GREETINGS = {
     "postfix": "220 {host} ESMTP Postfix",
@@ -42,50 +45,11 @@ class Visit:
     said: int = 0
 
 
+M = TypeVar("M", bound=Memory)
+
+
 class Over(Exception):  # the end of a script, not an error
     """The client has gone, or the script is done."""
-
-
-class Chopped:
-    """TLS whose records leave one octet at a time."""
-
-    def __init__(self, connection: SSL.Connection, sock: socket.socket) -> None:
-        self._connection = connection
-        self._sock = sock
-
-    def do_handshake(self) -> None:
-        while True:
-            try:
-                self._connection.do_handshake()
-            except SSL.WantReadError:
-                self._flush()
-                self._fill()
-            else:
-                self._flush()
-                return
-
-    def sendall(self, data: bytes) -> None:
-        self._connection.sendall(data)
-        self._flush()
-
-    def recv(self, size: int) -> bytes:
-        while True:
-            try:
-                return self._connection.recv(size)
-            except SSL.WantReadError:
-                self._fill()
-
-    def _fill(self) -> None:
-        data = self._sock.recv(65536)
-        if not data:
-            raise ConnectionResetError
-        self._connection.bio_write(data)
-
-    def _flush(self) -> None:
-        with contextlib.suppress(SSL.WantReadError):
-            while True:
-                for octet in self._connection.bio_read(65536):
-                    self._sock.sendall(bytes([octet]))
 
 
 class Talk:
@@ -94,7 +58,7 @@ class Talk:
     def __init__(self, sock: socket.socket, host: LabHost, visit: Visit) -> None:
         self.host = host
         self._sock = sock
-        self._stream: socket.socket | SSL.Connection | Chopped = sock
+        self._stream: socket.socket | SSL.Connection | Memory = sock
         self._visit = visit
         self._buffer = b""
         self._reset = False
@@ -108,6 +72,13 @@ class Talk:
         try:
             self._stream.sendall(data)
         except (OSError, SSL.Error) as error:
+            raise Over from error
+
+    def say_past_tls(self, data: bytes) -> None:
+        """Octets as they are, on the connection itself."""
+        try:
+            self._sock.sendall(data)
+        except OSError as error:
             raise Over from error
 
     def hear(self) -> str:
@@ -133,11 +104,19 @@ class Talk:
         if arriving.poll(seconds * 1000):
             raise Over
 
-    def start_tls(self, context: SSL.Context, *, chopped: bool = False) -> None:
-        """With `chopped`, every octet of ours is a packet of its own."""
-        connection = SSL.Connection(context, None if chopped else self._sock)
+    def start_tls(self, context: SSL.Context) -> None:
+        self._shake_hands(SSL.Connection(context, self._sock))
+
+    def start_tls_by_hand(self, context: SSL.Context, kind: Callable[[SSL.Connection, socket.socket], M]) -> M:
+        """TLS whose records pass through a stream of ours."""
+        connection = SSL.Connection(context, None)
+        stream = kind(connection, self._sock)
+        self._shake_hands(connection, stream)
+        return stream
+
+    def _shake_hands(self, connection: SSL.Connection, memory: Memory | None = None) -> None:
         connection.set_accept_state()
-        stream = Chopped(connection, self._sock) if chopped else connection
+        stream = memory or connection
         try:
             stream.do_handshake()
         except (OSError, SSL.Error) as error:
@@ -177,6 +156,15 @@ class Talk:
         """Say nothing until the client goes."""
         while True:
             self.hear_any()
+
+    def wait_past_tls(self) -> None:
+        """Hear nothing, say nothing, until the client goes."""
+        try:
+            while self._sock.recv(65536):
+                pass
+        except OSError:
+            pass
+        raise Over
 
     def greet(self) -> None:
         self.say(GREETINGS[self.host.kind.software].format(host=self.host.name))

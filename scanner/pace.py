@@ -180,17 +180,21 @@ class Pacer:
         operator.stopped = operator.blocked > 1
 
     def finish(self, work: Work, observation: Observation, now: float) -> Aftermath:
-        """Free the slots of an attempt that ended, and park or stop what its end says."""
-        key = work.endpoint.address
-        address = self._addresses[key]
-        self._release(address, now)
+        """An attempt is over: what its end says is heeded, and its slots are free."""
+        aftermath = self.heed(work, observation, now)
+        self.abandon(work, now)
+        return aftermath
+
+    def heed(self, work: Work, observation: Observation, now: float) -> Aftermath:
+        """Park or stop what the end of an attempt says; its slots are kept until `abandon` frees them."""
+        address = self._addresses[work.endpoint.address]
         operator = self._operators[address.operator]
         operator.blocked += says_blocked(observation)
-        if operator.blocked > 1 and not operator.stopped:
+        if operator.stopped:  # while this session was under way: nothing waits there any more
+            return Aftermath()
+        if operator.blocked > 1:
             return self._stop(address.operator)
-        parked = self._park(work, address, observation, now) if is_refusal(observation) else ()
-        self._queue(key, address)
-        return Aftermath(parked=parked)
+        return Aftermath(parked=self._park(work, address, observation, now) if is_refusal(observation) else ())
 
     def drop_waiting(self) -> None:
         """Forget all work that waits; what addresses and operators are owed stays."""
@@ -199,7 +203,7 @@ class Pacer:
         self.waiting = 0
 
     def abandon(self, work: Work, now: float) -> None:
-        """Free the slots of an attempt that was not made after all, or whose end means nothing for others."""
+        """Free the slots of an attempt that was heeded, was not made after all, or means nothing for others."""
         address = self._addresses[work.endpoint.address]
         self._release(address, now)
         self._queue(work.endpoint.address, address)
@@ -237,8 +241,8 @@ class Pacer:
         address.free_at = max(address.free_at, now + self.limits.interval)
 
     def _park(self, work: Work, address: _Address, observation: Observation, now: float) -> tuple[Work, ...]:
-        pause = PARK_SECONDS[min(address.refusals, len(PARK_SECONDS) - 1)]
-        address.refusals += 1
+        address.refusals = max(address.refusals + 1, work.attempt)  # a further attempt: an earlier run was refused
+        pause = PARK_SECONDS[min(address.refusals, len(PARK_SECONDS)) - 1]
         address.parked_until = now + pause * (1 + self._jitter() / 4)
         not_before = datetime.fromtimestamp(address.parked_until, UTC)
         if observation.status is not Status.MEASURED and work.attempt < self.limits.max_attempts:
@@ -265,7 +269,7 @@ class Pacer:
 
     def _queue_operator(self, name: str) -> None:
         operator = self._operators[name]
-        if not operator.ready or operator.active >= self.limits.per_operator:
+        if operator.stopped or not operator.ready or operator.active >= self.limits.per_operator:
             return
         at = max(operator.ready[0][0], operator.next_start)
         if operator.queued_at is None or at < operator.queued_at:

@@ -309,14 +309,17 @@ class _Attempts:
     async def __call__(self, work: Work) -> None:
         run = self._run
         observation = await run.steps.probe(work.endpoint, work.attempt)
+        aftermath = self._pacer.heed(work, observation, run.clock())
+        # A pause is committed before the refusal that it follows from can be, so that none is stored without it. A
+        # refusal that is lost after its pause is a session without a row: that is repeated.
+        for parked in aftermath.parked:
+            await run.ledger.park(parked, Reason.PARKED)
         for der in observation.certificate_list:
             if self._first_seen(der):
                 await self._out.put(certificates.parse(der))
         await self._out.put(observation)
-        aftermath = self._pacer.finish(work, observation, run.clock())
+        self._pacer.abandon(work, run.clock())  # only now: where the writer cannot follow, nothing new begins
         run.progress.endpoints += 1
-        for parked in aftermath.parked:
-            await run.ledger.park(parked, Reason.PARKED)
         for stopped in aftermath.stopped:
             run.progress.stopped_operators.add(run.steps.operator_of(stopped.endpoint.mx_host))
             await run.ledger.park(stopped, Reason.OPERATOR_STOPPED)

@@ -19,7 +19,7 @@ from lab.hostile import HOSTILE, matrix
 from lab.hosts import BEHAVIOURS
 from lab.process import WorldProcess
 
-HOSTS = int(os.environ.get("MXCENSUS_HOSTILE", "640"))
+HOSTS = int(os.environ.get("MXCENSUS_HOSTILE", "730"))
 TIMEOUT = 2
 MEGABYTES = 500
 MEASURED = """

@@ -2,10 +2,11 @@
 
 import itertools
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from scanner.ledger import Work
-from scanner.pace import PARK_SECONDS, Limits, Pacer, is_refusal, says_blocked
+from scanner.pace import PARK_SECONDS, Aftermath, Limits, Pacer, is_refusal, says_blocked
 from scanner.records import ClientAuth, Endpoint, Failure, Observation, Reason, Stage, Status
 
 START = 1_800_000_000.0
@@ -162,6 +163,49 @@ def test_stopped_operator_refuses_new_work():
         for work in the_pacer.take(now):
             the_pacer.finish(work, refused(work, 554, "you are blocked"), now)
     assert the_pacer.offer(works(4, operators=1)[3], START + 6) is Reason.OPERATOR_STOPPED
+
+
+def test_an_operator_that_stops_while_sessions_are_under_way_holds_up_nobody():
+    """Three sessions at once: two are told that we are blocked, the third is refused after that."""
+    the_pacer = pacer(interval=0, rate=1000, per_operator=3)
+    for work in works(9, operators=1):
+        the_pacer.offer(work, START)
+    under_way, now = [], START
+    while len(under_way) < 3:
+        now += 1
+        under_way += the_pacer.take(now)
+    first, second, third = under_way
+    the_pacer.finish(first, refused(first, 554, "you are blocked"), now)
+    assert the_pacer.finish(second, refused(second, 554, "you are blocked"), now).stopped
+    assert the_pacer.take(now + 1) == []
+    assert the_pacer.finish(third, refused(third, 421), now + 1) == Aftermath()
+    assert the_pacer.waiting == 0
+    other = Work(Endpoint("mx.other.test", "198.51.100.1", 25), 1)
+    the_pacer.offer(other, now + 2)
+    assert the_pacer.take(now + 2) == [other]
+
+
+def test_slots_are_kept_between_heeding_the_end_and_abandoning():
+    the_pacer = pacer(interval=0, rate=1000)
+    first, second = works(1, operators=1, names=2)
+    the_pacer.offer(first, START)
+    the_pacer.offer(second, START)
+    assert the_pacer.take(START) == [first]
+    assert the_pacer.heed(first, observation(first), START) == Aftermath()
+    assert the_pacer.take(START + 9) == []
+    the_pacer.abandon(first, START + 9)
+    assert the_pacer.take(START + 9) == [second]
+
+
+def test_pauses_grow_across_runs():
+    """The second attempt of a resumed scan is one that an earlier run was refused."""
+    the_pacer = pacer()
+    (first,) = works(1, operators=1)
+    again = replace(first, attempt=2)
+    the_pacer.offer(again, START)
+    assert the_pacer.take(START) == [again]
+    (parked,) = the_pacer.finish(again, refused(again, 421), START).parked
+    assert (parked.attempt, parked.not_before.timestamp()) == (3, START + PARK_SECONDS[1])
 
 
 def test_what_an_earlier_run_heard_counts():

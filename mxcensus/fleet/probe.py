@@ -36,6 +36,13 @@ class Counts:
     in_flight: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session took place; `again` where something is left at its address."""
+
+    again: Again | None
+
+
 class Prober:
     """Does route and probe jobs for one worker; `census_of` gives the scan that a job belongs to."""
 
@@ -84,13 +91,14 @@ class Prober:
                     for work in works:
                         await census.ledger.park(work, Reason.OPERATOR_STOPPED)
                     return
-            observation = await self._session(census, holder, admission)
-        if observation is None:  # opted out since: the ledger knows, and the next turn sees what is left
+            ended = await self._session(census, holder, admission)
+        if ended is None:  # opted out since: the ledger knows, and the next turn sees what is left
             raise Again(self._clock.seconds())
         await census.writer.flush(hurry=False)
-        await self._afterwards(census, admission, observation)
+        if ended.again is not None:
+            raise ended.again
 
-    async def _session(self, census: Census, holder: str, go: Go) -> Observation | None:
+    async def _session(self, census: Census, holder: str, go: Go) -> Ended | None:
         """One session at its time; None where it must not be."""
         observation = None
         self.counts.in_flight += 1
@@ -105,8 +113,9 @@ class Prober:
             if asyncio.get_running_loop().time() - asked > STALE_SECONDS:
                 raise Again(self._clock.seconds() + census.longest + census.plan.scan.limits.interval)
             observation = await census.steps.probe(go.work.endpoint, go.work.attempt)
+            again = await self._heed(census, go, observation)
             await self._hand_on(census, observation)
-            return observation
+            return Ended(again)
         finally:
             self.counts.in_flight -= 1
             blocked = observation is not None and says_blocked(observation)
@@ -121,22 +130,19 @@ class Prober:
                 await census.writer.write(certificates.parse(der))
         await census.writer.write(observation)
 
-    async def _afterwards(self, census: Census, go: Go, observation: Observation) -> None:
-        """Park the address after a refusal; raise `Again` where something is left."""
+    async def _heed(self, census: Census, go: Go, observation: Observation) -> Again | None:
+        """Park the address after a refusal, before that can be stored without it; when to come again, if at all."""
         limits, now = census.plan.scan.limits, self._clock.seconds()
         waiting = list(go.rest)
         if not is_refusal(observation):
-            if waiting:
-                raise Again(now + limits.interval, f"probe:{census.scan}")
-            return
+            return Again(now + limits.interval, f"probe:{census.scan}") if waiting else None
         if observation.status is not Status.MEASURED and go.work.attempt < limits.max_attempts:
             waiting.append(replace(go.work, attempt=go.work.attempt + 1))
         pause = PARK_SECONDS[min(go.refusals, len(PARK_SECONDS) - 1)]
         until = now + pause * (1 + census.steps.jitter() / 4)
         for work in waiting:
             await census.ledger.park(_parked(work, until), Reason.PARKED)
-        if waiting:
-            raise Again(until, f"parked:{census.scan}")
+        return Again(until, f"parked:{census.scan}") if waiting else None
 
     async def _take_token(self) -> None:
         """Wait until this process may begin another session, as its rate allows."""
