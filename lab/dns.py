@@ -1,9 +1,10 @@
 """The lab's resolver: answers from the population's table over UDP and TCP, like a recursive server would."""
 
 import socketserver
+import sys
 import threading
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 import dns.exception
 import dns.flags
@@ -66,6 +67,16 @@ class Zone:
         response.flags |= dns.flags.TC
         return response.to_wire()
 
+    def datagrams(self, wire: bytes, _: tuple[str, int]) -> Iterable[bytes]:
+        """What goes back to a peer over UDP."""
+        answer = self.answer(wire, udp=True)
+        return () if answer is None else (answer,)
+
+    def stream(self, wire: bytes) -> bytes:
+        """What goes back over TCP, its length in front."""
+        answer = self.answer(wire, udp=False)
+        return b"" if answer is None else framed(answer)
+
     def _fill(self, response: dns.message.Message, name: str, kind: str) -> str:
         """Add the alias chain and what is at its end; returns the name there."""
         for rrset in self._rrsets(name, kind):
@@ -86,12 +97,17 @@ class Zone:
             yield dns.rrset.from_text(dns.name.from_text(name), TTL, "IN", kind, *data)
 
 
+def framed(message: bytes) -> bytes:
+    """A message as it goes over TCP (RFC 1035 section 4.2.2)."""
+    return len(message).to_bytes(2, "big") + message
+
+
 class _Udp(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         wire, sock = self.request
-        answer = self.server.zone.answer(wire, udp=True)  # type: ignore[attr-defined]  # set by Nameserver
-        if answer is not None:
-            sock.sendto(answer, self.client_address)
+        zone: Zone = self.server.zone  # type: ignore[attr-defined]  # set by Nameserver
+        for datagram in zone.datagrams(wire, self.client_address):
+            sock.sendto(datagram, self.client_address)
 
 
 class _Tcp(socketserver.StreamRequestHandler):
@@ -102,14 +118,27 @@ class _Tcp(socketserver.StreamRequestHandler):
         try:
             while len(prefix := self.rfile.read(2)) == 2:
                 wire = self.rfile.read(int.from_bytes(prefix, "big"))
-                answer = self.server.zone.answer(wire, udp=False)  # type: ignore[attr-defined]  # likewise
-                if answer is not None:
-                    self.wfile.write(len(answer).to_bytes(2, "big") + answer)
+                self.wfile.write(self.server.zone.stream(wire))  # type: ignore[attr-defined]  # likewise
         except OSError:  # gone, or silent for too long
             return
 
 
-class _TcpServer(socketserver.ThreadingTCPServer):
+class _Faults:
+    """Keeps what a handler raised: a fault of the lab must not pass for a server that says nothing."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.faults: list[BaseException | None] = []
+
+    def handle_error(self, *_: object) -> None:
+        self.faults.append(sys.exception())
+
+
+class _UdpServer(_Faults, socketserver.UDPServer):
+    pass
+
+
+class _TcpServer(_Faults, socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
@@ -117,8 +146,7 @@ class _TcpServer(socketserver.ThreadingTCPServer):
 class Nameserver:
     """The resolver on 127.0.0.1, UDP and TCP on one free port. A context manager."""
 
-    def __init__(self, population: Population) -> None:
-        zone = Zone(population)
+    def __init__(self, zone: Zone) -> None:
         self._udp, self._tcp = _bind()
         for server in (self._udp, self._tcp):
             server.zone = zone  # type: ignore[union-attr]  # what the handlers answer from
@@ -127,6 +155,11 @@ class Nameserver:
             threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
             for server in (self._udp, self._tcp)
         ]
+
+    @property
+    def faults(self) -> list[BaseException | None]:
+        """What went wrong in the server itself."""
+        return [*self._udp.faults, *self._tcp.faults]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -141,10 +174,10 @@ class Nameserver:
             thread.join()
 
 
-def _bind() -> tuple[socketserver.UDPServer, _TcpServer]:
+def _bind() -> tuple[_UdpServer, _TcpServer]:
     """Both on the same port: UDP takes a free one, TCP tries it, a few times."""
     for _ in range(20):
-        udp = socketserver.UDPServer(("127.0.0.1", 0), _Udp)
+        udp = _UdpServer(("127.0.0.1", 0), _Udp)
         try:
             return udp, _TcpServer(("127.0.0.1", udp.server_address[1]), _Tcp)
         except OSError:

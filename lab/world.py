@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from lab.authority import Authority
-from lab.dns import Nameserver
+from lab.dns import Nameserver, Zone
 from lab.hosts import Fields, expected_certificate
 from lab.https import PolicyServers, Request
 from lab.population import Population, populate, populate_hostile
@@ -73,7 +73,7 @@ class World:
         self.block, self.port, self.population, self._servers = self._start(count, log)
         self.https_port, self._policy_servers = self._start_policies()
         publish_tlsa(self.population, self._servers.presented, self.authority, self.port)
-        self._nameserver = Nameserver(self.population)
+        self._nameserver = Nameserver(Zone(self.population))
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
