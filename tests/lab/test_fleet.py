@@ -114,6 +114,20 @@ def test_a_421_is_a_job_for_later_that_keeps_its_lock(fleet, world):
     assert (again.queue_name, again.attempts) == ("parked:1", parked.attempts + 1)
     assert 7000 < (again.scheduled_at - datetime.now(UTC)).total_seconds() <= 7200 * 1.25
     fleet.stop(worker)
+    assert_purging_reaches_the_queue(fleet, busy)
+
+
+def assert_purging_reaches_the_queue(fleet, busy):
+    """Its locks are addresses; an opt-out takes its own, the removal of a scan all."""
+    jobs, operators = len(fleet.jobs()), fleet.query("SELECT name FROM fleet_operator")
+    fleet.run("purge", "--db", fleet.url, busy)
+    assert busy not in {job.lock for job in fleet.jobs()}
+    assert len(fleet.jobs()) == jobs - 1
+    assert fleet.query("SELECT name FROM fleet_operator") == operators
+    fleet.run("purge", "--db", fleet.url, "*.example")
+    assert fleet.query("SELECT name FROM fleet_operator") == []
+    fleet.run("purge", "--db", fleet.url, "--scan", "1", "--no-reports")
+    assert fleet.jobs() == fleet.query("SELECT * FROM fleet_scan") == []
 
 
 def test_operators_are_shared_by_all_workers(fleet, world):
