@@ -19,6 +19,9 @@ from lab.tlsa import DANE, Dane
 OPERATORS = ("alder", "birch", "cedar", "dogwood", "elm")
 HOSTILE_OPERATORS = ("fir.test", "gorse.test", "hazel.test", "ivy.test", "juniper.test", "kelp.test", "larch.test")
 LONE_OPERATOR = "yew.test"
+POLICIES = 40
+"""Of the hostile lab's first so many hosts, the honest ones are mail hosts of domains with MTA-STS."""
+
 CUSTOMERS = 8
 NAMES_ON_ONE_ADDRESS = 5
 WIDE_SET = 24
@@ -73,7 +76,8 @@ def populate_hostile(count: int, block: str) -> Population:
 
     They belong to a few operators, all of which have hosts of each sort. Honest hosts and silent ones have a second
     name, of a domain of its own, so that their addresses are led to twice. The last host is alone with its operator
-    and has three names, so that nothing but the interval comes between its visits.
+    and has three names, so that nothing but the interval comes between its visits. Some policy hosts share their
+    addresses with mail hosts, and one in twenty with a hostile one that comes before it.
     """
     population = Population()
     names = list(HOSTILE)
@@ -89,6 +93,10 @@ def populate_hostile(count: int, block: str) -> Population:
             population.zone[host, "A"] = [address]
             population.expected_endpoints[host, address] = _expected_of(behaviour)
             _add_domain(population, f"{name}{number}-{behaviour}.example", [(10, host)])
+            if behaviour == "good" and name == "mx" and number < POLICIES:
+                # At the address of the mail host itself, or at that of a hostile neighbour.
+                at = address if number % 20 != 4 else f"{block}.0.{number - 3}"
+                _add_policy(population, f"sts{number}.example", host, STS["enforce"], iter([at]))
     return population
 
 
