@@ -16,14 +16,15 @@ import uvloop
 from mxcensus import __version__
 from mxcensus.plan import BadPlan, Plan
 from mxcensus.scanning import ANONYMOUS_DOMAINS, stopped_by_signals
-from mxcensus.steps import is_special, now, refusal_of, session_settings
+from mxcensus.steps import is_special, now, refusal_of, session_settings, watched
+from mxcensus.watchers import Watcher, watching
 from scanner import addresses, operators
 from scanner.client_certificates import Variant
 from scanner.connections import Planned, Steps
 from scanner.experiment import CONTROL, every, experiment, one_a_host
 from scanner.records import Endpoint, Observation, ScanInfo
 from scanner.resolver import Resolver
-from scanner.session import observe
+from scanner.scan import Progress
 from scanner.trials import Outcome, Trial
 from storage import experiments
 from storage.database import Database, open_database
@@ -72,12 +73,13 @@ def run(plan: Plan, request: Request) -> Outcomes:
     """Run one experiment. Raises `BadPlan` where it must not begin."""
     if len(set(request.hosts)) > ANONYMOUS_DOMAINS and not (plan.ehlo_name and plan.contact):
         raise BadPlan(f"more than {ANONYMOUS_DOMAINS} hosts need --ehlo-name and --contact")
-    database = open_database(plan.database, create=True)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(plan, request, database))
-    finally:
-        database.close()
+    with watching(plan, Progress()) as watchers:
+        database = open_database(plan.database, create=True)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_run(plan, request, database, watchers))
+        finally:
+            database.close()
 
 
 def stored(database: Database, number: int) -> Outcomes:
@@ -87,13 +89,13 @@ def stored(database: Database, number: int) -> Outcomes:
     return Outcomes(number, found["settings"].get("scan"), rows, found["approval"], interrupted=False)
 
 
-async def _run(plan: Plan, request: Request, database: Database) -> Outcomes:
+async def _run(plan: Plan, request: Request, database: Database, watchers: Sequence[Watcher]) -> Outcomes:
     variants = {CONTROL: session_settings(plan)}
     variants |= {one.label: session_settings(plan, one.certificate) for one in request.variants}
     stop, place = asyncio.Event(), count(1)
 
     async def probe(endpoint: Endpoint, variant: str) -> Observation:
-        return await observe(endpoint, 1, variants[variant], now)
+        return await watched(endpoint, 1, variants[variant], watchers, now)
 
     steps = Steps(probe, refusal_of(plan), operators.operator, now, random.Random().random)
     with stopped_by_signals(stop):

@@ -10,13 +10,12 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from mxcensus.plan import Plan
-from mxcensus.steps import now, refusal_of, session_settings
+from mxcensus.steps import now, refusal_of, session_settings, watched
 from mxcensus.watchers import Watcher
 from scanner import certificates, operators
 from scanner.connections import Planned, Steps, connections
 from scanner.ledger import order_key
 from scanner.records import Endpoint, Observation, ScanInfo
-from scanner.session import observe
 from storage import second_looks
 from storage.database import Database
 from storage.second_looks import Due, Place
@@ -35,10 +34,7 @@ async def look_again(
     settings = {key_type: session_settings(plan, key_type=key_type) for key_type in second_looks.OTHER_KEY_TYPE}
 
     async def probe(endpoint: Endpoint, key_type: str) -> Observation:
-        seen = await observe(endpoint, 1, settings[key_type], now)
-        for watcher in watchers:
-            watcher.ended(seen)
-        return seen
+        return await watched(endpoint, 1, settings[key_type], watchers, now)
 
     steps = Steps(probe, refusal_of(plan), operators.operator, now, random.Random().random)
     after: Place | None = None

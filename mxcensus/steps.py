@@ -40,6 +40,26 @@ def session_settings(
     )
 
 
+async def watched(
+    endpoint: Endpoint,
+    attempt: int,
+    settings: SessionSettings,
+    watchers: Sequence[Watcher],
+    clock: Callable[[], datetime],
+) -> Observation:
+    """One session, of which the watchers are told whatever becomes of it."""
+    began = clock()
+    try:
+        seen = await observe(endpoint, attempt, settings, clock)
+    except asyncio.CancelledError:
+        for watcher in watchers:
+            watcher.cut_off(endpoint, attempt, began)
+        raise
+    for watcher in watchers:
+        watcher.ended(seen)
+    return seen
+
+
 def make_steps(
     plan: Plan,
     resolver: Resolver,
@@ -61,15 +81,7 @@ def make_steps(
         return await mail_policy.ask(found, resolver.query_many, plan.scan.port) if policies else found
 
     async def probe(endpoint: Endpoint, attempt: int) -> Observation:
-        began = clock()
-        try:
-            seen = await observe(endpoint, attempt, settings, clock)
-        except asyncio.CancelledError:
-            for watcher in watchers:
-                watcher.cut_off(endpoint, attempt, began)
-            raise
-        for watcher in watchers:
-            watcher.ended(seen)
+        seen = await watched(endpoint, attempt, settings, watchers, clock)
         if plan.verbose:
             explain.outcome(seen)
         return seen
@@ -88,7 +100,7 @@ def make_steps(
 def policy_steps(plan: Plan, resolver: Resolver, watchers: Sequence[Watcher], fetch: Fetch) -> PolicySteps:
     """How MTA-STS policies are fetched; a name that opted out is neither looked up nor asked."""
 
-    async def watched(domain: str, address: str) -> StsPolicy:
+    async def fetched(domain: str, address: str) -> StsPolicy:
         policy = await fetch(domain, address)
         for watcher in watchers:
             watcher.fetched(policy)
@@ -96,7 +108,7 @@ def policy_steps(plan: Plan, resolver: Resolver, watchers: Sequence[Watcher], fe
 
     return PolicySteps(
         lookup=resolver.query_many,
-        fetch=watched,
+        fetch=fetched,
         excluded=plan.exclusions.host,
         refusal=refusal_of(plan),
         now=now,

@@ -149,6 +149,15 @@ def test_alerts_have_their_number(folder, version, without):
     assert len(peers) == len(LABELS)
 
 
+def test_every_connection_is_in_the_log(folder):
+    with serving(judging("TLSv1.3", reply)) as (port, peers):
+        experiment(folder, port, "--connection-log", "log")
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    assert [(line["address"], line["port"]) for line in lines] == [("127.0.0.1", port)] * len(peers)
+    assert len(lines) == len(LABELS)
+    (folder / "log").unlink()
+
+
 def test_a_close(folder):
     with serving(judging("TLSv1.3", lambda peer: peer.close_notify())) as (port, _):
         assert verdicts(experiment(folder, port))["server-only"] == ("closed", None, None)

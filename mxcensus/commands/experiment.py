@@ -9,7 +9,7 @@ from typing import Any
 
 from mxcensus import experimenting, lab_certificates
 from mxcensus.commands import common
-from mxcensus.commands.scan import add_politeness, make_plan
+from mxcensus.commands.scan import add_connection_log, add_politeness, make_plan
 from mxcensus.steps import now
 from reports import text
 from scanner import addresses
@@ -67,6 +67,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     add("--json", action="store_true", help="one JSON object on standard output")
     add("--verbose", action="store_true", help="print every dialogue, line by line, on standard error")
+    add_connection_log(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

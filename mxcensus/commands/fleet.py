@@ -59,6 +59,7 @@ def _add_worker(actions: "argparse._SubParsersAction[Any]") -> None:
     add("--concurrency", type=common.positive, metavar="N", help="sessions in flight of a process (500)")
     add("--rate", type=common.not_negative, metavar="N", help="new connections a second of a process (50)")
     add("--processes", type=common.positive, metavar="N", help="(default: one a core)")
+    scan.add_connection_log(parser)
     add("--until-idle", action="store_true", help="end when every scan is done")
     add("--stalled-after", type=common.not_negative, default=90.0, metavar="SECONDS",
         help="without a sign of life a worker's jobs are another's; the same for all workers (90)")  # fmt: skip
@@ -81,8 +82,9 @@ def _work(arguments: argparse.Namespace) -> int:
     module = _need("worker")
     count = arguments.processes or os.cpu_count() or 1
     if count > 1:
-        words = [*sys.argv[1:], "--processes", "1"]
-        status: int = _need("processes").run_all(words, count)
+        log = arguments.connection_log
+        logs = [() if log is None else ("--connection-log", f"{log}.{number}") for number in range(count)]
+        status: int = _need("processes").run_all([[*sys.argv[1:], "--processes", "1", *own] for own in logs])
         return status
     stalled = arguments.stalled_after
     timing = module.Timing(

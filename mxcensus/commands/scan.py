@@ -46,13 +46,18 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     add("--resume", action="store_true", help="go on with the latest scan of the database that did not finish")
     add("--json", action="store_true", help="one JSON object on standard output, progress on standard error")
     add("--verbose", action="store_true", help="explain every session, line by line, on standard error")
-    add(
+    add_connection_log(parser)
+    add("--metrics", metavar="[HOST:]PORT", help="serve metrics for Prometheus there (host default: 127.0.0.1)")
+
+
+def add_connection_log(parser: argparse.ArgumentParser) -> None:
+    """For whatever makes connections."""
+    parser.add_argument(
         "--connection-log",
         type=Path,
         metavar="FILE",
         help="a line of JSON for every connection; rotated, owner only",
     )
-    add("--metrics", metavar="[HOST:]PORT", help="serve metrics for Prometheus there (host default: 127.0.0.1)")
 
 
 def add_targets(parser: argparse.ArgumentParser, *, divided: bool = True) -> None:
@@ -178,7 +183,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         verbose=arguments.verbose,
         mta_sts=getattr(arguments, "mta_sts", False),
         mta_sts_port=getattr(arguments, "mta_sts_port", None) or 443,
-        connection_log=getattr(arguments, "connection_log", None),  # an option of `scan` alone
+        connection_log=getattr(arguments, "connection_log", None),  # not an option of `plan`
         metrics=inputs.listening_address(getattr(arguments, "metrics", None), "--metrics"),
         scan=ScanSettings(
             seed=arguments.seed if arguments.seed is not None else secrets.randbelow(2**31),

@@ -1,5 +1,6 @@
 """One scan as a worker sees it: its plan as it was enqueued, its ledger, writer and gate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from mxcensus.fleet.tables import fleet_scan
 from mxcensus.plan import Plan
 from mxcensus.scanning import as_begun
 from mxcensus.steps import make_steps
+from mxcensus.watchers import Watcher
 from scanner import names, operators, software
 from scanner.exclusions import Exclusions
 from scanner.records import ScanInfo
@@ -67,7 +69,9 @@ def opt_outs(connection: Connection, scan: int) -> Exclusions:
     return merged
 
 
-async def open_census(database: Database, scan: int, worker: Plan, resolver: Resolver, clock: Clock) -> Census:
+async def open_census(
+    database: Database, scan: int, worker: Plan, resolver: Resolver, clock: Clock, watchers: Sequence[Watcher]
+) -> Census:
     """Open a scan by what the worker was given (resolver, trust, further opt-outs) and as it was enqueued."""
     info = await database.read(lambda _: database.scan_info(scan))
     check_trust(info, worker)
@@ -92,7 +96,7 @@ async def open_census(database: Database, scan: int, worker: Plan, resolver: Res
         writer=writer,
         ledger=SqlLedger(database, writer, scan, **settings),
         gate=Gate(database, scan, limits, longest, operators.operator, clock),
-        steps=make_steps(plan, resolver, clock=clock.now),
+        steps=make_steps(plan, resolver, watchers, clock=clock.now),
         first_seen=FirstSeen(KNOWN_CERTIFICATES),
         longest=longest,
     )

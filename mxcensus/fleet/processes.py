@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from types import FrameType
 
 
-def run_all(arguments: Sequence[str], count: int) -> int:
-    """Run `count` processes of this program; pass signals on, and return the worst exit status when all have ended.
+def run_all(commands: Sequence[Sequence[str]]) -> int:
+    """Run a process of this program for each command; the worst exit status when all have ended.
 
-    A process that ends by itself is not started again: whoever supervises this one (systemd, a container engine)
-    does that for all. The first to end badly ends the others.
+    Signals are passed on to all. A process that ends by itself is not started again: whoever supervises this one
+    (systemd, a container engine) does that for all. The first to end badly ends the others.
     """
-    children = [subprocess.Popen([sys.executable, "-m", "mxcensus", *arguments]) for _ in range(count)]
+    children = [subprocess.Popen([sys.executable, "-m", "mxcensus", *arguments]) for arguments in commands]
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         for child in children:

@@ -38,7 +38,9 @@ from mxcensus.fleet.queueing import BatchedJobs
 from mxcensus.fleet.steward import Steward
 from mxcensus.fleet.tables import fleet_scan, fleet_worker
 from mxcensus.plan import Plan
+from mxcensus.watchers import Watcher, watching
 from scanner.resolver import Resolver
+from scanner.scan import Progress
 from storage.database import Database, open_database
 from storage.dialects import upsert
 from storage.errors import StorageFailed
@@ -71,8 +73,11 @@ def work(plan: Plan, timing: Timing, *, until_idle: bool = False) -> int:
     database = open_database(_with_timeouts(plan.database, timing), create=False)
     try:
         tables.check(database)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_Worker(plan, timing, database, until_idle=until_idle).run())
+        with (
+            watching(plan, Progress()) as watchers,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            return runner.run(_Worker(plan, timing, database, watchers, until_idle=until_idle).run())
     finally:
         database.close()
 
@@ -87,8 +92,11 @@ def _with_timeouts(url: str, timing: Timing) -> str:
 
 
 class _Worker:
-    def __init__(self, plan: Plan, timing: Timing, database: Database, *, until_idle: bool) -> None:
+    def __init__(
+        self, plan: Plan, timing: Timing, database: Database, watchers: Sequence[Watcher], *, until_idle: bool
+    ) -> None:
         self._plan = plan
+        self._watchers = watchers
         self._timing = timing
         self._database = database
         self._until_idle = until_idle
@@ -190,7 +198,7 @@ class _Worker:
 
     async def _census(self, scan: int) -> Census:
         if scan not in self._censuses:
-            opening = open_census(self._database, scan, self._plan, self._resolver, self._clock)
+            opening = open_census(self._database, scan, self._plan, self._resolver, self._clock, self._watchers)
             self._censuses[scan] = asyncio.create_task(opening)
         return await asyncio.shield(self._censuses[scan])
 

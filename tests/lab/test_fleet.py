@@ -4,6 +4,7 @@ The lab's servers log every connection: that log, not the program's own rows, sa
 soon again and how many at once.
 """
 
+import json
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
@@ -73,7 +74,8 @@ def test_two_workers_store_what_one_scan_stores_and_the_same_file_does_nothing_t
     assert Counter(job.queue_name for job in fleet.jobs()) == {"route:1": 1, "steward:1": 1}
     (tmp_path / "sitecustomize.py").write_text(WRONG_CLOCK)
     for offset in ("-240", "240"):
-        fleet.worker(rate=20, environment={"PYTHONPATH": str(tmp_path), "CLOCK_OFFSET": offset})
+        log = ("--connection-log", tmp_path / f"log{offset}")
+        fleet.worker(*log, rate=20, environment={"PYTHONPATH": str(tmp_path), "CLOCK_OFFSET": offset})
     fleet.wait_until_finished()
     assert_as_expected(fleet, expected)
     assert fleet.figures() == expected[1]
@@ -89,6 +91,9 @@ def test_two_workers_store_what_one_scan_stores_and_the_same_file_does_nothing_t
     assert fleet.enqueue() == {"scan": 1, "known": True, "phase": "probe", "jobs": 0}
     assert [fleet.stop(worker) for worker in fleet.workers] == ["", ""]
     assert len(fleet.visits) == seen
+    logged = [json.loads(line) for log in tmp_path.glob("log*") for line in log.read_text().splitlines()]
+    connected = Counter(line["address"] for line in logged if line["stage"] != "connect")
+    assert connected == Counter(visit.address for visit in fleet.visits)
     assert fleet.status()["workers"] == []
 
 
