@@ -1,5 +1,7 @@
 """A real name server (NSD) for a census of any size: domains d0... whose MX hosts h0... each have an address.
 
+Hosts belong to a thousand operators.
+
 `python benchmarks/zones.py DOMAINS HOSTS` prints the port and serves until its standard input closes.
 """
 
@@ -12,7 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-ORIGIN = "bench.test"
+ORIGIN = "test"
+OPERATORS = 1000
 CONFIG = """\
 server:
     ip-address: 127.0.0.1@{port}
@@ -32,23 +35,33 @@ zone:
     name: {origin}
     zonefile: {root}/zone
 """
-QUESTION = b"\0\7\1\0\0\1\0\0\0\0\0\0\5bench\4test\0\0\6\0\1"  # SOA
+QUESTION = b"\0\7\1\0\0\1\0\0\0\0\0\0\4test\0\0\6\0\1"  # SOA
 START_SECONDS = 120
 ATTEMPTS = 3
 
 
 def domain(number: int) -> str:
     """The name of a domain."""
-    return f"d{number}.{ORIGIN}"
+    return f"d{number}.bench.{ORIGIN}"
+
+
+def host(number: int) -> str:
+    """The name of an MX host."""
+    return f"h{number}.op{number % OPERATORS}.{ORIGIN}"
+
+
+def address(number: int) -> str:
+    """The address of an MX host."""
+    return f"127.{1 + number // 62500}.{number // 250 % 250}.{1 + number % 250}"
 
 
 def records(domains: int, hosts: int) -> Iterator[str]:
     """The lines of the zone; host number n serves the domains n, n + hosts, ..."""
     yield f"$ORIGIN {ORIGIN}.\n$TTL 3600\n@ SOA ns.{ORIGIN}. bench 1 3600 600 86400 3600\n@ NS ns\nns A 127.0.0.1\n"
     for number in range(hosts):
-        yield f"h{number} A 127.{1 + number // 62500}.{number // 250 % 250}.{1 + number % 250}\n"
+        yield f"{host(number)}. A {address(number)}\n"
     for number in range(domains):
-        yield f"d{number} MX 10 h{number % hosts}\n"
+        yield f"{domain(number)}. MX 10 {host(number % hosts)}.\n"
 
 
 def main() -> None:

@@ -186,13 +186,15 @@ class _Run:
     async def route(self, out: _Out) -> None:
         batch: list[Target] = []
         refill = asyncio.Lock()
+        exhausted = asyncio.Event()  # asked once, not by every worker: the answer may mean to look at every domain
 
         async def worker() -> None:
             while not self.stop.is_set():
                 async with refill:
-                    if not batch:
+                    if not batch and not exhausted.is_set():
                         batch.extend(reversed(await self.ledger.unrouted(ROUTE_BATCH)))
                     if not batch:
+                        exhausted.set()
                         return
                     target = batch.pop()
                 await out.put(await self.steps.route(target.domain))

@@ -70,7 +70,7 @@ def _utc_now() -> datetime:
 class _Claims:
     """Claims that are committed in one transaction."""
 
-    rows: dict[tuple[object, ...], Row] = field(default_factory=dict)
+    rows: dict[Endpoint, Row] = field(default_factory=dict)
     committed: bool = False
 
 
@@ -338,21 +338,21 @@ class SqlLedger:
         """See the protocol. Claims that come while others are being committed share the next transaction."""
         mine = self._claims
         for work in works:
-            row = self._row(
-                work.endpoint,
-                due_attempt=work.attempt,
-                claimed_attempt=work.attempt,
-                claimed_at=now,
-            )
-            mine.rows[work.endpoint.mx_host, work.endpoint.address, work.endpoint.port] = row
+            mine.rows[work.endpoint] = self._claim(work, now)
         async with self._claiming:
             if mine.committed:
                 return
             if self._claims is mine:
                 self._claims = _Claims()
-            rows = list(mine.rows.values())
-            await self._database.run(lambda connection: upsert(connection, endpoint, rows, _claimed))
+            await self._database.run(partial(_enter_claims, rows=mine.rows))
             mine.committed = True
+
+    def claim_within(self, connection: Connection, works: Iterable[tuple[Work, datetime]]) -> None:
+        """What `claim` does, each at its time, as a part of somebody's transaction."""
+        _enter_claims(connection, {work.endpoint: self._claim(work, at) for work, at in works})
+
+    def _claim(self, work: Work, at: datetime) -> Row:
+        return self._row(work.endpoint, due_attempt=work.attempt, claimed_attempt=work.attempt, claimed_at=at)
 
     async def park(self, work: Work, reason: Reason) -> None:
         row = self._row(
@@ -395,6 +395,10 @@ def _refused(new: Columns) -> Columns:
             else_=new["reason"],
         ),
     }
+
+
+def _enter_claims(connection: Connection, rows: Mapping[Endpoint, Row]) -> None:
+    upsert(connection, endpoint, list(rows.values()), _claimed)
 
 
 def _claimed(new: Columns) -> Columns:

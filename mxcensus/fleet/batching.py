@@ -9,10 +9,11 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Question, Answer]):
-    """`answer` gets every question that came while it was busy, and gives as many answers in the same order."""
+    """`answer` gets every question that came in `seconds` or while it was busy, and answers in the same order."""
 
-    def __init__(self, answer: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]]) -> None:
+    def __init__(self, answer: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], seconds: float) -> None:
         self._answer = answer
+        self._seconds = seconds
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -26,6 +27,7 @@ class Batcher(Generic[Question, Answer]):
 
     async def _work(self) -> None:
         while self._waiting:
+            await asyncio.sleep(self._seconds)
             batch, self._waiting = self._waiting, []
             try:
                 answers = await self._answer([question for question, _ in batch])

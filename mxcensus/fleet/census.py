@@ -88,15 +88,17 @@ async def open_census(
         ca_name_text=names.shown,
     )
     settings: dict[str, Any] = {"seed": info.seed, "interval": limits.interval, "now": clock.now}
+    ledger = SqlLedger(database, writer, scan, **settings)
+    steps = make_steps(plan, resolver, watchers, clock=clock.now)
     return Census(
         scan=scan,
         info=info,
         plan=plan,
         database=database,
         writer=writer,
-        ledger=SqlLedger(database, writer, scan, **settings),
-        gate=Gate(database, scan, limits, longest, operators.operator, clock),
-        steps=make_steps(plan, resolver, watchers, clock=clock.now),
+        ledger=ledger,
+        gate=Gate(database, ledger, scan, limits, longest, steps, clock),
+        steps=steps,
         first_seen=FirstSeen(KNOWN_CERTIFICATES),
         longest=longest,
     )

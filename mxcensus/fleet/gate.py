@@ -1,11 +1,13 @@
 """Which session may begin now: what the ledger says of the address and the fleet of its operator, in a transaction.
 
 The job's lock sees to it that one worker at a time asks about an address. The gate adds the interval, parking, and
-what all workers together may do at an operator. It answers the questions of all jobs that wait at once.
+what all workers together may do at an operator, and claims what may begin. It answers the questions of all jobs
+that wait at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
@@ -15,13 +17,16 @@ from mxcensus.fleet.clock import Clock
 from mxcensus.fleet.pace import PATIENCE, Operator
 from scanner.ledger import Work
 from scanner.pace import Limits
+from scanner.records import Endpoint, Reason
+from scanner.scan import Steps
 from storage.database import Database
 from storage.due import AddressWork, work_of_addresses
+from storage.ledger import SqlLedger
 
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """The session that may begin at `start`; `rest` is what waits at the address beside it."""
+    """The session that may begin at `start`, claimed for then; `rest` is what waits at the address beside it."""
 
     work: Work
     rest: Sequence[Work]
@@ -46,11 +51,22 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """The next endpoint may not be contacted any more; the ledger does not know yet."""
+
+    endpoint: Endpoint
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Nothing is left to do at the address."""
 
 
-Admission = Go | Later | Stopped | Done
+Admission = Go | Later | Stopped | Refused | Done
+
+GATHER_SECONDS = 0.05
+"""How long a question waits for others: a session takes seconds, and a transaction for each cost half as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +92,21 @@ class Gate:
     def __init__(
         self,
         database: Database,
+        ledger: SqlLedger,
         scan_id: int,
         limits: Limits,
         longest: float,
-        operator_of: Callable[[str], str],
+        steps: Steps,
         clock: Clock,
     ) -> None:
         self._database = database
+        self._ledger = ledger
         self._scan_id = scan_id
         self._limits = limits
         self._longest = longest
-        self._operator_of = operator_of
+        self._steps = steps
         self._clock = clock
-        self._batcher = Batcher[Ask | Leave, Admission](self._answer)
+        self._batcher = Batcher[Ask | Leave, Admission](self._answer, GATHER_SECONDS)
 
     async def ask(self, holder: str, address: str) -> Admission:
         return await self._batcher.ask(Ask(holder, address))
@@ -104,7 +122,7 @@ class Gate:
         asked = [question.address for question in questions if isinstance(question, Ask)]
         states = work_of_addresses(connection, self._scan_id, asked) if asked else {}
         wanted = {
-            address: self._operator_of(state.works[0].endpoint.mx_host)
+            address: self._steps.operator_of(state.works[0].endpoint.mx_host)
             for address, state in states.items()
             if state.works and self._free_at(state) <= now + PATIENCE
         }
@@ -120,6 +138,8 @@ class Gate:
         ]  # fmt: skip
         if operators:
             tables.store_operators(connection, list(operators.values()))
+        claims = [(a.work, datetime.fromtimestamp(a.start, UTC)) for a in answers if isinstance(a, Go)]
+        self._ledger.claim_within(connection, claims)
         return answers
 
     def _free_at(self, state: AddressWork) -> float:
@@ -140,8 +160,11 @@ class Gate:
             return Later(free_at, parked=state.works[0].not_before is not None)
         if operator.is_stopped(self._scan_id):
             return Stopped(state.works)
+        work, *rest = state.works
+        reason = self._steps.refusal(work.endpoint)
+        if reason is not None:
+            return Refused(work.endpoint, reason)
         start = operator.enter(ask.holder, now, self._limits, self._longest)
         if start is None:
             return Later(operator.ticket(now, self._limits))
-        work, *rest = state.works
         return Go(work, rest, operator.name, max(start, free_at), state.refusals)

@@ -9,22 +9,20 @@ those of large operators would wait behind everybody's first, and the end of a c
 import asyncio
 import hashlib
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
-from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Job
 from procrastinate.types import JSONDict
 from sqlalchemy import make_url
 
-from mxcensus.fleet.queueing import BatchedJobs
+from mxcensus.fleet.queueing import BatchedJobs, enter
 
 STEWARD_PRIORITY, ROUTE_PRIORITY = 2, 1
-BATCH = 500
+BATCH = 1000
 MOST_FAULTS = 5
 """How often one process tries a job that fails by a fault of ours before it is left as failed."""
 
@@ -83,7 +81,9 @@ def address_priority(address: str) -> int:
 def connector(url: str) -> PsycopgConnector:
     """Procrastinate's connection to the database that SQLAlchemy's URL names."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return PsycopgConnector(conninfo=plain, min_size=1, max_size=6, kwargs={"application_name": "mxcensus fleet"})
+    # Every step of the queue is one statement, and needs no more than that statement's own transaction.
+    settings = {"application_name": "mxcensus fleet", "autocommit": True}
+    return PsycopgConnector(conninfo=plain, min_size=1, max_size=6, kwargs=settings)
 
 
 def make_app(url: str, handlers: Handlers | None = None, clock: Callable[[], float] | None = None) -> App:
@@ -144,13 +144,4 @@ async def defer(app: App, jobs: Iterable[Job]) -> None:
     """Put jobs in the queue, in batches; one that waits there already is left alone."""
     iterator = iter(jobs)
     while batch := list(islice(iterator, BATCH)):
-        await _defer(app, batch)
-
-
-async def _defer(app: App, batch: Sequence[Job]) -> None:
-    try:
-        await app.job_manager.batch_defer_jobs_async(jobs=list(batch))
-    except AlreadyEnqueued:
-        for job in batch:
-            with suppress(AlreadyEnqueued):
-                await app.job_manager.defer_job_async(job=job)
+        await enter(app.connector, batch)

@@ -13,7 +13,7 @@ from itertools import count
 
 from mxcensus.fleet.census import Census
 from mxcensus.fleet.clock import Clock
-from mxcensus.fleet.gate import Done, Go, Later, Stopped
+from mxcensus.fleet.gate import Done, Go, Later, Refused, Stopped
 from mxcensus.fleet.jobs import Again
 from scanner import certificates
 from scanner.ledger import Work
@@ -22,7 +22,7 @@ from scanner.records import Observation, Reason, Status
 from storage.due import unrouted
 
 STALE_SECONDS = 5.0
-"""A claim that took longer than this to commit is not used: the process may have been asleep, and others awake."""
+"""A session that is so late for its claim does not begin: the process may have been asleep, and others awake."""
 
 DRAIN_SECONDS = 10.0
 
@@ -34,13 +34,6 @@ class Counts:
     sessions: int = 0
     domains: int = 0
     in_flight: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A session took place; `again` where something is left at its address."""
-
-    again: Again | None
 
 
 class Prober:
@@ -91,31 +84,26 @@ class Prober:
                     for work in works:
                         await census.ledger.park(work, Reason.OPERATOR_STOPPED)
                     return
-            ended = await self._session(census, holder, admission)
-        if ended is None:  # opted out since: the ledger knows, and the next turn sees what is left
-            raise Again(self._clock.seconds())
+                case Refused(endpoint, reason):  # the next turn sees what is left
+                    await census.ledger.enroll([(endpoint, reason)])
+                    raise Again(self._clock.seconds())
+            again = await self._session(census, holder, admission)
         await census.writer.flush(hurry=False)
-        if ended.again is not None:
-            raise ended.again
+        if again is not None:
+            raise again
 
-    async def _session(self, census: Census, holder: str, go: Go) -> Ended | None:
-        """One session at its time; None where it must not be."""
+    async def _session(self, census: Census, holder: str, go: Go) -> Again | None:
+        """One session at its time; when the job has to come again, if at all."""
         observation = None
         self.counts.in_flight += 1
         try:
             await asyncio.sleep(max(0.0, go.start - self._clock.seconds()))
-            reason = census.steps.refusal(go.work.endpoint)
-            if reason is not None:
-                await census.ledger.enroll([(go.work.endpoint, reason)])
-                return None
-            asked = asyncio.get_running_loop().time()
-            await census.ledger.claim([go.work], self._clock.now())
-            if asyncio.get_running_loop().time() - asked > STALE_SECONDS:
+            if self._clock.seconds() - go.start > STALE_SECONDS:
                 raise Again(self._clock.seconds() + census.longest + census.plan.scan.limits.interval)
             observation = await census.steps.probe(go.work.endpoint, go.work.attempt)
             again = await self._heed(census, go, observation)
             await self._hand_on(census, observation)
-            return Ended(again)
+            return again
         finally:
             self.counts.in_flight -= 1
             blocked = observation is not None and says_blocked(observation)

@@ -89,6 +89,7 @@ class Steward:
     async def _select(self, census: Census) -> None:
         """Enter the endpoints of every address, and make a job of each that has something to do."""
         planned: dict[str, Operator] = {}
+        pages = 0
         entries: list[tuple[Endpoint, Reason | None]] = []
         wanted: list[tuple[str, float]] = []
         async for address, hosts in census.ledger.addresses():
@@ -100,7 +101,11 @@ class Steward:
             if len(entries) >= ENROLL_BATCH:
                 await self._enter(census, entries, wanted)
                 entries, wanted = [], []
+                pages += 1
+                if pages == 1:  # workers take the first while the rest is entered
+                    await self._database.run(tables.count_jobs)
         await self._enter(census, entries, wanted)
+        await self._database.run(tables.count_jobs)
         await self._keep_tickets(planned)
 
     def _ticket(self, census: Census, planned: dict[str, Operator], endpoint: Endpoint) -> float:

@@ -29,6 +29,7 @@ from sqlalchemy import delete, make_url, select
 from sqlalchemy.exc import DBAPIError
 
 from mxcensus import __version__
+from mxcensus.collector import rare_collections
 from mxcensus.fleet import tables
 from mxcensus.fleet.census import Census, check_trust, open_census
 from mxcensus.fleet.clock import Clock
@@ -74,6 +75,7 @@ def work(plan: Plan, timing: Timing, *, until_idle: bool = False) -> int:
     try:
         tables.check(database)
         with (
+            rare_collections(),
             watching(plan, Progress()) as watchers,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
@@ -157,6 +159,7 @@ class _Worker:
             name=self._name,
             concurrency=self._plan.scan.limits.concurrency * 5 // 4 + 5,  # some wait for a commit
             fetch_job_polling_interval=POLL_SECONDS,
+            listen_notify=False,  # the queue tells nobody: see tables.py
             shutdown_graceful_timeout=self._timing.grace,
             delete_jobs="successful",
             install_signal_handlers=False,
