@@ -25,9 +25,10 @@ from reports.definitions import (
 from reports.roles import CARRIES, CERTIFICATE_KEYS, Wording, wording
 from scanner.records import EkuClass, PolicyRule, Reason, Role, Routing, ScanInfo, Status
 from storage.counts import FAMILIES, REACH, Counts, Numbered, Tally
-from storage.profiles import NO_ADDRESS, NOT_ENROLLED, OPERATOR_REST
+from storage.profiles import OPERATOR_REST
 from storage.sampled import Stratum
 from storage.sightings import HEARD, SIGHTED
+from storage.temporary import NO_ADDRESS, NOT_ENROLLED
 
 Key = tuple[str, ...]
 Number = int | float

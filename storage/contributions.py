@@ -18,8 +18,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, literal, select
 from sqlalchemy.sql.selectable import Select
 
-from storage.profiles import DOMAINS, MEMBER, UNITS, Profile, tables
+from storage.profiles import Profile, tables
 from storage.schema import mx_set_host
+from storage.temporary import DOMAINS, MEMBER, UNITS
 
 Numbers = frozenset[int]
 """Numbers of profiles; `NO_ADDRESS` and `NOT_ENROLLED` may be among them."""

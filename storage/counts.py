@@ -1,12 +1,10 @@
 """Counts one scan for the reports: each aggregate one named SELECT, the same on SQLite and PostgreSQL.
 
-    alike, domains_alike     units whose members all have one profile: profile -> how many
-    differing, ..._differing the other units, a row a member, unit after unit
-    standings_alike, ..._differing the same two of domains, apart by what their own DNS says
-    routing_amounts          domains by routing
-    names_per_address        addresses by what their names present
-    private_spread           private issuers by number of operators
-    sighting_weights, client_need: in `storage.profiles` and `storage.sightings`
+    alike      units whose members all have one profile: profile -> how many
+    differing  the other units, a row a member, unit after unit
+    names_per_address  addresses by what their names present
+    private_spread     private issuers by number of operators
+    of domains: in `storage.domain_sets`; sighting_weights, client_need: in `storage.profiles`, `storage.sightings`
 
 Each role is counted by itself: servers by endpoints and sightings, clients by sightings.
 Both kinds of units become tallies: which set of combinations of a family of facts -> how many units. That is a
@@ -15,7 +13,9 @@ SQL. Domains with the same MX records are counted once a set, never one by one. 
 tables that this reads.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -28,21 +28,10 @@ from sqlalchemy.sql.selectable import Select
 
 from scanner.policy_records import Dane
 from scanner.records import Hierarchy, Role, Status
-from storage import sightings
-from storage.profiles import (
-    DOMAINS,
-    FACTS,
-    MEMBER,
-    NO_ADDRESS,
-    NOT_ENROLLED,
-    SIGNED,
-    STANDING,
-    UNITS,
-    Profile,
-    sighting_weights,
-    tables,
-)
-from storage.schema import certificate, classification, domain, mx_set_host
+from storage import domain_sets, sightings
+from storage.profiles import FACTS, Profile, sighting_weights, tables
+from storage.schema import certificate, classification, domain
+from storage.temporary import MEMBER, NO_ADDRESS, NOT_ENROLLED, UNITS
 
 DANE, MTA_STS = "dane", "mta_sts"
 REACH = "reach"
@@ -129,22 +118,23 @@ def read(connection: Connection, scan_id: int, role: Role = Role.SERVER, *, clie
     """
     weigh = _first(connection, any_weight(scan_id)) if role is Role.SERVER else False
     sighted = _first(connection, sightings.any_of(scan_id, role))
-    with tables(connection, scan_id, role) as profiles:
+    with tables(connection, scan_id, role) as profiles, ThreadPoolExecutor(1) as aside:
+        # Units become tallies beside the SELECTs that follow, during which the interpreter is free.
         families = Families(profiles)
-        tallies: dict[tuple[str, str], tuple[Tally, ...]] = {}
-        for unit in (*UNITS, "endpoint", "domain", SIGHTING):
-            found = _sets(connection, scan_id, unit)
-            tallies |= {(unit, family): families.tallies(family, found) for family in FAMILIES}
-        tallies |= _by_standing(connection, scan_id, families)
+        made = [aside.submit(_of_domains, families, _domains_by_standing(connection, scan_id))]
+        made += [
+            aside.submit(_of_unit, families, unit, _sets(connection, unit))
+            for unit in (*UNITS, "endpoint", SIGHTING)
+        ]
         return Counts(
-            facts=families.facts,
-            tallies=MappingProxyType(tallies),
-            routing=read_routing(connection, scan_id),
+            routing=read_routing(connection),
             weighted=weigh or sighted,
             weigh="domain" if weigh or not sighted else SIGHTING,
             names_per_address=_pairs(connection, names_per_address()),
             private_spread=_pairs(connection, private_spread(scan_id)),
             client_need=_client_need(connection, scan_id if clients is None else clients, role),
+            tallies=MappingProxyType({key: tallies for part in made for key, tallies in part.result().items()}),
+            facts=families.facts,
         )
 
 
@@ -168,12 +158,12 @@ def _client_need(connection: Connection, clients: int, role: Role) -> Mapping[tu
     )
 
 
-def read_routing(connection: Connection, scan_id: int) -> Mapping[tuple[str | None, bool], Amount]:
-    """Domains by (routing, has an MX set)."""
+def read_routing(connection: Connection) -> Mapping[tuple[str | None, bool], Amount]:
+    """Domains by (routing, has an MX set), while the temporary tables are there."""
     return MappingProxyType(
         {
-            (row.routing, bool(row.has_set)): Amount(row.domains, row.weight or 0.0)
-            for row in connection.execute(routing_amounts(scan_id))
+            (row.routing, bool(row.has_set)): Amount(int(row.domains), row.weight)
+            for row in connection.execute(domain_sets.routing_amounts())
         }
     )
 
@@ -233,9 +223,11 @@ class Families:
             found[own] = (count + units, sum_of_weights + weight)
         return tuple(Tally(own, *amount) for own, amount in sorted(found.items()) if own)
 
-    def restated(self, family: str, of: str, sets: _Sets, change: Callable[[Facts], Facts]) -> list[Tally]:
-        """The sets in terms of `family`, whose facts are those of the family `of` after a change."""
-        told = self.tallies(of, sets)
+    def restated(
+        self, family: str, of: str, told: Iterable[Tally], change: Callable[[Facts], Facts]
+    ) -> list[Tally]:
+        """Tallies of the family `of` as ones of `family`, whose facts are those after a change."""
+        told = list(told)
         changed = self.restate(family, of, [tally.numbers for tally in told], change)
         return [Tally(numbers, tally.count, tally.weight) for numbers, tally in zip(changed, told, strict=True)]
 
@@ -255,17 +247,28 @@ class Families:
         return found
 
 
-def _by_standing(
-    connection: Connection, scan_id: int, families: Families
-) -> dict[tuple[str, str], tuple[Tally, ...]]:
-    """Domains by what their own DNS adds to what their hosts present: without a signed MX there is no DANE."""
+_Tallies = dict[tuple[str, str], tuple[Tally, ...]]
+"""(unit, family) -> tallies."""
+
+
+def _of_unit(families: Families, unit: str, sets: _Sets) -> _Tallies:
+    return {(unit, family): families.tallies(family, sets) for family in FAMILIES}
+
+
+def _of_domains(families: Families, standings: Mapping[str, _Sets]) -> _Tallies:
+    """Domains; what their own DNS says adds to what their hosts present: without a signed MX there is no DANE."""
+    found = {
+        family: families.tallies(family, _together(standings.values())) for family in FAMILIES if family != DANE
+    }
     dane: list[Tally] = []
     policies: list[Tally] = []
-    for standing, sets in sorted(_domains_by_standing(connection, scan_id).items()):
+    for standing, sets in sorted(standings.items()):
+        told = families.tallies(DANE, sets)
         with_dane, with_sts = standing_changes(standing)
-        dane += families.restated(DANE, DANE, sets, with_dane)
-        policies += families.restated(MTA_STS, DANE, sets, with_sts)
-    return {("domain", DANE): tuple(dane), ("domain", MTA_STS): tuple(policies)}
+        dane += families.restated(DANE, DANE, told, with_dane)
+        policies += families.restated(MTA_STS, DANE, told, with_sts)
+    found |= {DANE: tuple(dane), MTA_STS: tuple(policies)}
+    return {("domain", family): tallies for family, tallies in found.items()}
 
 
 def as_it_is(facts: Facts) -> Facts:
@@ -276,7 +279,7 @@ def as_it_is(facts: Facts) -> Facts:
 def standing_changes(standing: str) -> tuple[Callable[[Facts], Facts], Callable[[Facts], Facts]]:
     """How facts of DANE change for domains of a standing: those of DANE itself, and into those of MTA-STS."""
     signed, _, sts = standing.partition(" ")
-    return as_it_is if signed == SIGNED else without_dane, lambda facts: (sts, *facts[1:])
+    return as_it_is if signed == domain_sets.SIGNED else without_dane, lambda facts: (sts, *facts[1:])
 
 
 def without_dane(facts: Facts) -> Facts:
@@ -287,38 +290,39 @@ def without_dane(facts: Facts) -> Facts:
 def _domains_by_standing(connection: Connection, scan_id: int) -> Mapping[str, _Sets]:
     """Standing -> all domains that have it, by their profiles."""
     alike: dict[str, list[tuple[int, int, float]]] = {}
-    differing: dict[str, list[tuple[frozenset[int], int, float]]] = {}
-    for standing, profile, units, weight in connection.execute(standings_alike()):
+    differing: dict[str, dict[frozenset[int], tuple[int, float]]] = {}
+    for standing, profile, units, weight in connection.execute(domain_sets.alike()):
         alike.setdefault(standing, []).append((profile, int(units), weight))
-    rows = connection.execute(standings_differing(scan_id), execution_options={"yield_per": _AT_ONCE})
-    for (_, standing, units, weight), members in groupby(rows, lambda row: tuple(row)[:4]):
-        differing.setdefault(standing, []).append((frozenset(row[4] for row in members), int(units), weight))
-    return {name: _Sets(alike.get(name, ()), differing.get(name, ())) for name in {**alike, **differing}}
+    rows = connection.execute(domain_sets.differing(scan_id), execution_options={"yield_per": _AT_ONCE})
+    for (_, _, standing, units, weight), members in groupby(rows, itemgetter(0, 1, 2, 3, 4)):
+        several = differing.setdefault(standing, {})
+        key = frozenset([row[5] for row in members])
+        count, sum_of_weights = several.get(key, _NOTHING)
+        several[key] = (count + int(units), sum_of_weights + weight)
+    return {
+        name: _Sets(alike.get(name, ()), [(key, *amount) for key, amount in differing.get(name, {}).items()])
+        for name in {**alike, **differing}
+    }
+
+
+def _together(parts: Iterable[_Sets]) -> _Sets:
+    """The units of all parts."""
+    listed = list(parts)
+    return _Sets([one for part in listed for one in part.alike], [one for part in listed for one in part.differing])
 
 
 _NOTHING = (0, 0.0)
 
 
-def _sets(connection: Connection, scan_id: int, unit: str) -> _Sets:
-    """Every unit of a kind by its profiles."""
+def _sets(connection: Connection, unit: str) -> _Sets:
+    """Every unit of a kind but domains by its profiles."""
     if unit == "endpoint":
         return _Sets(_alike(connection, endpoints_alike()), ())
     if unit == SIGHTING:
         return _Sets(_alike(connection, sighting_weights()), ())
-    if unit == "domain":
-        alike, differing = domains_alike(), domains_differing(scan_id)
-    else:
-        alike, differing = units_alike(unit), units_differing(unit)
-    several: dict[frozenset[int], tuple[int, float]] = {}
-    rows = connection.execute(differing, execution_options={"yield_per": _AT_ONCE})
-    for _, members in groupby(rows, itemgetter(0)):
-        profiles = set()
-        for _, units, weight, profile in members:  # noqa: B007  # the last row's, the same on all rows of a unit
-            profiles.add(profile)
-        key = frozenset(profiles)
-        count, sum_of_weights = several.get(key, _NOTHING)
-        several[key] = (count + units, sum_of_weights + weight)
-    return _Sets(_alike(connection, alike), [(key, *amount) for key, amount in several.items()])
+    rows = connection.execute(units_differing(unit), execution_options={"yield_per": _AT_ONCE})
+    several = Counter(frozenset([row[1] for row in members]) for _, members in groupby(rows, itemgetter(0)))
+    return _Sets(_alike(connection, units_alike(unit)), [(key, units, 0.0) for key, units in several.items()])
 
 
 def _alike(connection: Connection, statement: Select[*tuple[Any, ...]]) -> list[tuple[int, int, float]]:
@@ -352,71 +356,10 @@ def units_differing(unit: str) -> Select[*tuple[Any, ...]]:
     """The other units with the profile of each member, unit after unit."""
     table = UNITS[unit]
     return (
-        select(table.c.unit, literal(1), literal(0.0), MEMBER.c.profile)
+        select(table.c.unit, MEMBER.c.profile)
         .join(MEMBER, MEMBER.c[unit] == table.c.unit)
         .where(table.c.low != table.c.high)
         .order_by(table.c.unit)
-    )
-
-
-def domains_alike() -> Select[*tuple[Any, ...]]:
-    """Profile -> domains all of whose endpoints have it, and their weight."""
-    return (
-        select(DOMAINS.c.low, func.sum(DOMAINS.c.units), func.sum(DOMAINS.c.weight))
-        .where(DOMAINS.c.low == DOMAINS.c.high)
-        .group_by(DOMAINS.c.low)
-    )
-
-
-def domains_differing(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """The other MX sets with their domains and the profile of each member, set after set."""
-    # Outer joins although every set has hosts: so SQLite goes through both tables in the order of their keys.
-    profile = func.coalesce(MEMBER.c.profile, NO_ADDRESS)
-    return (
-        select(DOMAINS.c.unit, DOMAINS.c.units, DOMAINS.c.weight, profile)
-        .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == DOMAINS.c.unit))
-        .outerjoin(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
-        .where(DOMAINS.c.low != DOMAINS.c.high)
-        .order_by(DOMAINS.c.unit)
-    )
-
-
-def standings_alike() -> Select[*tuple[Any, ...]]:
-    """(standing, profile) -> domains all of whose endpoints have it, and their weight."""
-    return (
-        select(STANDING.c.standing, DOMAINS.c.low, func.sum(STANDING.c.domains), func.sum(STANDING.c.weight))
-        .join(DOMAINS, DOMAINS.c.unit == STANDING.c.mx_set)
-        .where(DOMAINS.c.low == DOMAINS.c.high)
-        .group_by(STANDING.c.standing, DOMAINS.c.low)
-    )
-
-
-def standings_differing(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """The other MX sets by standing, with the profile of each member, set after set."""
-    # Outer joins, as in `domains_differing`.
-    profile = func.coalesce(MEMBER.c.profile, NO_ADDRESS)
-    return (
-        select(STANDING.c.mx_set, STANDING.c.standing, STANDING.c.domains, STANDING.c.weight, profile)
-        .join(DOMAINS, DOMAINS.c.unit == STANDING.c.mx_set)
-        .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == STANDING.c.mx_set))
-        .outerjoin(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
-        .where(DOMAINS.c.low != DOMAINS.c.high)
-        .order_by(STANDING.c.mx_set, STANDING.c.standing)
-    )
-
-
-def routing_amounts(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """(routing, has an MX set) -> domains, weight."""
-    has_set = case((domain.c.mx_set.is_(None), 0), else_=1)
-    return (
-        select(
-            domain.c.routing,
-            has_set.label("has_set"),
-            func.count().label("domains"),
-            func.sum(domain.c.weight).label("weight"),
-        )
-        .where(domain.c.scan_id == scan_id)
-        .group_by(domain.c.routing, has_set)
     )
 
 
@@ -427,7 +370,7 @@ def any_weight(scan_id: int) -> Select[*tuple[Any, ...]]:
 
 def presented_by_servers() -> Select[*tuple[Any, ...]]:
     """The distinct certificates that servers present."""
-    return select(MEMBER.c.certificate).where(MEMBER.c.certificate.is_not(None)).distinct()
+    return select(UNITS["certificate"].c.unit)
 
 
 def names_per_address() -> Select[*tuple[Any, ...]]:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Engine,
     MetaData,
     Table,
+    Text,
     bindparam,
     create_engine,
     delete,
@@ -36,9 +37,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 
 from storage.errors import BadDatabase
 
@@ -103,6 +106,30 @@ def lock_schema(connection: Connection) -> None:
     """Keep others from changing the tables until the transaction ends; SQLite's write lock does so already."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(0x6D78636E73)))
+
+
+def read_much(connection: Connection) -> None:
+    """Let this transaction sort and join whole tables in memory, where the database has to be asked for that."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
+        connection.exec_driver_sql("SET LOCAL temp_buffers = '128MB'")
+
+
+class formatted(FunctionElement[str]):  # noqa: N801  # used like a function of SQL
+    """Values as text in the places of `%s` in the first argument, "" for NULL; quicker than to chain them."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(formatted)
+def _format(element: formatted, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"format({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(formatted, "sqlite")
+def _printf(element: formatted, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"printf({compiler.process(element.clauses, **kw)})"  # its older name, that versions before 3.38 know
 
 
 def overwrite_deleted(connection: Connection) -> None:

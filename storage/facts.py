@@ -8,10 +8,14 @@ from sqlalchemy import BigInteger, String, and_, case, cast, extract, func, lite
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 
+from storage.dialects import formatted
 from storage.schema import certificate, classification
 from storage.types import UtcTime
 
 SEPARATOR = "\x1f"
+
+UNCLASSIFIED = "unclassified"
+"""Hierarchy, programs, CA owner, exposure and cohort of a certificate that no classification pass has seen."""
 
 
 def certificate_columns(began: datetime | None) -> tuple[ColumnElement[Any], ...]:
@@ -47,7 +51,4 @@ def at_endpoint(one: FromClause, other: FromClause, scan_id: int) -> ColumnEleme
 
 def joined(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
     """Columns as one text, "" for NULL."""
-    text: ColumnElement[str] = func.coalesce(columns[0], "")
-    for column in columns[1:]:
-        text = text + literal(SEPARATOR) + func.coalesce(column, "")
-    return text
+    return formatted(literal(SEPARATOR.join(["%s"] * len(columns))), *columns)

@@ -1,70 +1,50 @@
-"""Gives every endpoint of a scan one small number for all that is counted of it, in temporary tables.
+"""Gives every endpoint of a scan one small number for all that is counted of it, in `storage.temporary`'s tables.
 
-    report_set       mx_set -> how many domains have it, and their weight
-    report_standing  the same apart by what the domain's own DNS says
-    report_band      the ten largest operators
-    report_endpoint  endpoint -> all facts that are counted, as one text
-    report_profile   that text -> its number
-    report_member    endpoint -> its units and its number; a row too for each MX host without endpoints
-    report_UNIT      unit -> the lowest and the highest number of its members: equal where all are alike
-
-Sightings (`storage.sightings`) are rows of `report_endpoint` that have no MX host and no address, but a weight.
 Small numbers are grouped in little time; `storage.counts` does that.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Float,
-    Integer,
-    MetaData,
-    SmallInteger,
-    String,
-    Table,
-    and_,
-    case,
-    cast,
-    func,
-    insert,
-    literal,
-    null,
-    select,
-    text,
-    union_all,
-)
+from sqlalchemy import Connection, String, and_, case, cast, func, literal, null, select, union_all
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
-from scanner.policy_records import Dane, MtaSts
+from scanner.policy_records import Dane
 from scanner.records import NOT_AFFECTED, ClientAuth, Hierarchy, Reason, Role, Status
-from storage import second_looks, sightings
-from storage.facts import SEPARATOR, at_endpoint, certificate_columns, joined
+from storage import domain_sets, second_looks, sightings, temporary
+from storage.facts import SEPARATOR, UNCLASSIFIED, at_endpoint, certificate_columns, joined
 from storage.schema import (
     ca_names_verdict,
     certificate,
     classification,
     dane_verdict,
-    domain,
     endpoint,
-    mta_sts,
     mx_address,
     mx_host,
-    mx_set_host,
     observation,
     scan,
     second_look,
-    sts_verdict,
     tlsa,
 )
 from storage.sightings import HEARD, SIGHTED, UNMEASURED
-from storage.types import Name
+from storage.temporary import (
+    BAND,
+    DOMAINS,
+    ENDPOINT,
+    MEMBER,
+    NO_ADDRESS,
+    NOT_ENROLLED,
+    PROFILE,
+    SET,
+    STANDING,
+    UNITS,
+    fill,
+    put,
+)
 
 FACTS = (
     "status",
@@ -94,17 +74,6 @@ FACTS = (
 Profile = tuple[str, ...]
 """One combination, in the order of `FACTS`."""
 
-NO_ADDRESS = 0
-"""The number of an MX host that resolves to nothing."""
-NOT_ENROLLED = -1
-"""The number of an MX host with an address, but no endpoint yet: the scan was interrupted before."""
-
-SIGNED, UNSIGNED = "signed", "unsigned"
-"""Whether a domain's answer to MX is authenticated; its standing is that and, after a space, its MTA-STS."""
-
-UNCLASSIFIED = "unclassified"
-"""Hierarchy, programs, CA owner, exposure and cohort of a certificate that no classification pass has seen."""
-
 NOT_VALID = "not-valid"
 """Exposure of a certificate that would have one, were it valid when the scan began."""
 
@@ -114,6 +83,8 @@ VALIDITY_UNKNOWN = "unknown"
 DATE_UNKNOWN = "unknown"
 OPERATOR_BANDS = ((1, "1"), (5, "2-5"), (10, "6-10"))
 OPERATOR_REST = "11 or more"
+LARGEST = OPERATOR_BANDS[-1][0]
+"""Operators that are told apart by their size."""
 
 _NO_NAMES = (ClientAuth.NOT_REQUESTED, ClientAuth.UNTESTED)
 """Without a CertificateRequest there are no CA names; the state itself is the class then."""
@@ -127,108 +98,32 @@ _HAS_OWNER = (
 )
 
 
-# ------------------------------------------------------------------------------------------ temporary tables
-
-_temporary = MetaData()
-
-
-def _table(name: str, *columns: Column[Any]) -> Table:
-    keyed = any(column.primary_key for column in columns)
-    return Table(name, _temporary, *columns, prefixes=["TEMPORARY"], sqlite_with_rowid=not keyed)
-
-
-SET = _table(
-    "report_set", Column("mx_set", Name, primary_key=True), Column("domains", BigInteger), Column("weight", Float)
-)
-STANDING = _table(
-    "report_standing",
-    Column("mx_set", Name, primary_key=True),
-    Column("standing", Name, primary_key=True),
-    Column("domains", BigInteger),
-    Column("weight", Float),
-)
-BAND = _table("report_band", Column("operator", Name, primary_key=True), Column("band", SmallInteger))
-ENDPOINT = _table(
-    "report_endpoint",
-    Column("mx_host", Name),
-    Column("address", Name),
-    Column("operator", Name),
-    Column("certificate", Name),
-    Column("facts", Name),
-    Column("weight", Float),
-)
-PROFILE = _table("report_profile", Column("facts", Name, primary_key=True), Column("profile", Integer))
-MEMBER = _table(
-    "report_member",
-    Column("mx_host", Name, index=True),
-    Column("address", Name),
-    Column("operator", Name),
-    Column("certificate", Name),
-    Column("profile", Integer),
-)
-UNITS: Mapping[str, Table] = MappingProxyType(
-    {
-        name: _table(
-            f"report_{name}",
-            Column("unit", Name, primary_key=True),
-            Column("low", Integer),
-            Column("high", Integer),
-        )
-        for name in ("certificate", "address", "mx_host", "operator")
-    }
-)
-DOMAINS = _table(
-    "report_domain",
-    Column("unit", Name, primary_key=True),
-    Column("units", BigInteger),
-    Column("weight", Float),
-    Column("low", Integer),
-    Column("high", Integer),
-)
-
-
 @contextmanager
 def tables(connection: Connection, scan_id: int, role: Role = Role.SERVER) -> Iterator[Mapping[int, Profile]]:
     """The temporary tables, filled from one scan, for as long as the block lasts; gives the profiles.
 
     Role client has sightings only, role server has endpoints and sightings.
     """
-    _temporary.drop_all(connection)
-    _temporary.create_all(connection)
-    try:
+    with temporary.tables(connection):
         served = role is Role.SERVER
         if served:
-            _fill(connection, SET, set_sizes(scan_id))
-            _fill(connection, STANDING, standing_sizes(scan_id))
-        largest = connection.execute(operator_sizes(scan_id)).all()
+            fill(connection, STANDING, domain_sets.standing_sizes(scan_id))
+            fill(connection, SET, domain_sets.set_sizes())
+        largest = connection.execute(domain_sets.operator_sizes(scan_id, LARGEST)).all()
         if not largest:  # nobody's domains were asked about: as they are seen most
-            largest = connection.execute(sightings.operator_sizes(scan_id, role, OPERATOR_BANDS[-1][0])).all()
-        _insert(connection, BAND, ({"operator": row[0], "band": rank} for rank, row in enumerate(largest, 1)))
+            largest = connection.execute(sightings.operator_sizes(scan_id, role, LARGEST)).all()
+        put(connection, BAND, ({"operator": row[0], "band": rank} for rank, row in enumerate(largest, 1)))
         began = connection.execute(select(scan.c.started_at).where(scan.c.id == scan_id)).scalar()
         if served:
-            _fill(connection, ENDPOINT, endpoint_facts(scan_id, began))
-        _fill(connection, ENDPOINT, sightings.facts(scan_id, role, BAND, began))
+            fill(connection, ENDPOINT, endpoint_facts(scan_id, began))
+        fill(connection, ENDPOINT, sightings.facts(scan_id, role, BAND, began))
         profiles = _number(connection)
-        _fill(connection, MEMBER, members(scan_id) if served else sighted_members())
+        fill(connection, MEMBER, members(scan_id) if served else sighted_members())
         for name, table in UNITS.items():
-            _fill(connection, table, unit_ends(name))
+            fill(connection, table, unit_ends(name))
         if served:
-            _fill(connection, DOMAINS, domain_ends(scan_id))
+            fill(connection, DOMAINS, domain_sets.domain_ends(scan_id))
         yield profiles
-    finally:
-        _temporary.drop_all(connection)
-
-
-def _fill(connection: Connection, table: Table, statement: Select[*tuple[Any, ...]]) -> None:
-    connection.execute(insert(table).from_select([column.name for column in table.columns], statement))
-    connection.execute(text(f"ANALYZE {table.name}"))  # nothing else tells a planner about a temporary table
-
-
-def _insert(connection: Connection, table: Table, rows: Iterable[dict[str, object]]) -> None:
-    values = list(rows)
-    if values:
-        connection.execute(insert(table), values)
-        connection.execute(text(f"ANALYZE {table.name}"))
 
 
 def _number(connection: Connection) -> Mapping[int, Profile]:
@@ -238,7 +133,7 @@ def _number(connection: Connection) -> Mapping[int, Profile]:
     for (facts,) in connection.execute(select(ENDPOINT.c.facts).distinct().order_by(ENDPOINT.c.facts)):
         profile = _profile(_Columns(*str(facts).split(SEPARATOR)))
         rows.append({"facts": facts, "profile": found.setdefault(profile, len(found) + 1)})
-    _insert(connection, PROFILE, rows)
+    put(connection, PROFILE, rows)
     return MappingProxyType({number: profile for profile, number in found.items()})
 
 
@@ -323,51 +218,6 @@ def _range(number: str, ranges: Sequence[tuple[int, str]], more: str, unknown: s
 
 
 # -------------------------------------------------------------------------------------------------- SELECTs
-
-
-def set_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """Each mx_set -> domains, weight."""
-    weight = func.coalesce(func.sum(domain.c.weight), 0.0)
-    return (
-        select(domain.c.mx_set, func.count(), weight)
-        .where(domain.c.scan_id == scan_id, domain.c.mx_set.is_not(None))
-        .group_by(domain.c.mx_set)
-    )
-
-
-def standing_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """Each mx_set and what the domain's own DNS says -> domains, weight."""
-    judged = case((mta_sts.c.domain.is_(None), MtaSts.NONE.value), else_=UNCLASSIFIED)
-    sts: ColumnElement[str] = func.coalesce(sts_verdict.c.mta_sts, judged)
-    standing = case((domain.c.authenticated, SIGNED), else_=UNSIGNED) + literal(" ") + sts
-    weight = func.coalesce(func.sum(domain.c.weight), 0.0)
-    return (
-        select(domain.c.mx_set, standing, func.count(), weight)
-        .outerjoin(mta_sts, and_(mta_sts.c.scan_id == scan_id, mta_sts.c.domain == domain.c.domain))
-        .outerjoin(sts_verdict, and_(sts_verdict.c.scan_id == scan_id, sts_verdict.c.domain == domain.c.domain))
-        .where(domain.c.scan_id == scan_id, domain.c.mx_set.is_not(None))
-        .group_by(domain.c.mx_set, standing)
-    )
-
-
-def operator_sizes(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """The largest operators by the domains that name one of their MX hosts, equal ones by name."""
-    # Outer joins although every set has hosts: so SQLite goes through both tables in the order of their keys.
-    pairs = (
-        select(SET.c.mx_set, SET.c.domains, mx_host.c.operator)
-        .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == SET.c.mx_set))
-        .outerjoin(mx_host, and_(mx_host.c.scan_id == scan_id, mx_host.c.mx_host == mx_set_host.c.mx_host))
-        .distinct()
-        .subquery()
-    )
-    domains = func.sum(pairs.c.domains).label("domains")
-    return (
-        select(pairs.c.operator, domains)
-        .where(pairs.c.operator.is_not(None))
-        .group_by(pairs.c.operator)
-        .order_by(domains.desc(), pairs.c.operator)
-        .limit(OPERATOR_BANDS[-1][0])
-    )
 
 
 def endpoint_facts(scan_id: int, began: datetime | None) -> Select[*tuple[Any, ...]]:
@@ -471,21 +321,4 @@ def unit_ends(name: str) -> Select[*tuple[Any, ...]]:
     unit = MEMBER.c[name]
     return (
         select(unit, func.min(MEMBER.c.profile), func.max(MEMBER.c.profile)).where(unit.is_not(None)).group_by(unit)
-    )
-
-
-def domain_ends(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """Each mx_set -> domains, weight, lowest and highest number of its hosts."""
-    host = UNITS["mx_host"]
-    return (
-        select(
-            SET.c.mx_set,
-            func.max(SET.c.domains),
-            func.max(SET.c.weight),
-            func.min(func.coalesce(host.c.low, NO_ADDRESS)),
-            func.max(func.coalesce(host.c.high, NO_ADDRESS)),
-        )
-        .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == SET.c.mx_set))
-        .outerjoin(host, host.c.unit == mx_set_host.c.mx_host)
-        .group_by(SET.c.mx_set)
     )

@@ -12,7 +12,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, literal, null, select
+from sqlalchemy import Connection, and_, delete, func, insert, literal, null, select
 from sqlalchemy.sql.selectable import Select
 
 from scanner.ledger import Sample, SampledAddress, Stratum
@@ -31,8 +31,9 @@ from storage.counts import (
     read_routing,
     standing_changes,
 )
-from storage.profiles import DOMAINS, FACTS, MEMBER, STANDING, Profile, tables
+from storage.profiles import FACTS, Profile, tables
 from storage.schema import mx_set_host, sample_address, sample_stratum
+from storage.temporary import DOMAINS, MEMBER, STANDING
 
 __all__ = ["Clusters", "Group", "SampleCounts", "Stratum", "read", "store_sample", "stored_sample"]
 # Stratum too: the reports know this package, and of the scanner its records only.
@@ -134,7 +135,7 @@ def read(connection: Connection, scan_id: int) -> SampleCounts | None:
             stratum_of=tuple(stratum_of[number] for number in sorted(stratum_of)),
             facts=families.facts,
             groups=MappingProxyType(groups),
-            routing=read_routing(connection, scan_id),
+            routing=read_routing(connection),
             weighted=connection.execute(any_weight(scan_id)).first() is not None,
             names_per_address=_names_per_address(connection, clusters),
             population=MappingProxyType(population),
@@ -242,12 +243,21 @@ def unit_members(scan_id: int, unit: str) -> Select[*tuple[Any, ...]]:
 
 def standing_members(scan_id: int, standing: str) -> Select[*tuple[Any, ...]]:
     """What `unit_members` has of domains, of those with this standing."""
-    return (
-        select(STANDING.c.mx_set, STANDING.c.domains, STANDING.c.weight, MEMBER.c.profile, MEMBER.c.address)
-        .join(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == STANDING.c.mx_set))
-        .join(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
+    sized = (
+        select(
+            STANDING.c.mx_set,
+            func.sum(STANDING.c.domains).label("domains"),
+            func.sum(STANDING.c.weight).label("weight"),
+        )
         .where(STANDING.c.standing == standing)
-        .order_by(STANDING.c.mx_set)
+        .group_by(STANDING.c.mx_set)
+        .subquery()
+    )
+    return (
+        select(sized.c.mx_set, sized.c.domains, sized.c.weight, MEMBER.c.profile, MEMBER.c.address)
+        .join(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == sized.c.mx_set))
+        .join(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
+        .order_by(sized.c.mx_set)
     )
 
 

@@ -18,7 +18,8 @@ from reports.disclosure.rules import COALITION, UNKNOWN, Contribution, RefusedEr
 from reports.figures import Figure, Key, Number, Report, common_reason, reason_of
 from scanner.records import Reason, Role, Routing, Status
 from storage.contributions import Numbers, Part
-from storage.profiles import FACTS, NO_ADDRESS, NOT_ENROLLED, Profile
+from storage.profiles import FACTS, Profile
+from storage.temporary import NO_ADDRESS, NOT_ENROLLED
 
 COVERAGE = "coverage"
 ATTEMPTED: Key = ("attempted",)

@@ -17,7 +17,8 @@ from reports.definitions import MIXED, Definition, Unit
 from reports.disclosure.cells import ATTEMPTED, COVERAGE, KINDS, Cell, single
 from reports.figures import Key
 from scanner.records import ClientAuth, Hierarchy, Routing, Stage
-from storage.profiles import FACTS, UNCLASSIFIED, Profile
+from storage.facts import UNCLASSIFIED
+from storage.profiles import FACTS, Profile
 
 
 class Relation(NamedTuple):

@@ -9,11 +9,11 @@ from types import MappingProxyType
 
 from scanner.records import ClientAuth, EkuClass, Failure, Hierarchy, Program, Reason, Stage
 from storage.counts import FAMILIES, Counts
+from storage.facts import UNCLASSIFIED
 from storage.profiles import (
     FACTS,
     OPERATOR_BANDS,
     OPERATOR_REST,
-    UNCLASSIFIED,
     VALIDITY_DAYS,
     VALIDITY_LONGER,
     VALIDITY_UNKNOWN,
