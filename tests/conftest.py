@@ -23,6 +23,12 @@ def missing(what):
     pytest.skip(f"NOT TESTED: {what}")
 
 
+@pytest.fixture(scope="session")
+def not_tested():
+    """`missing`, for tests: no test can import a conftest, of which there are two."""
+    return missing
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say what was not tested, and why; read from the reports, since workers have no terminal of their own.
 
