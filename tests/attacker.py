@@ -6,7 +6,7 @@ Nothing of `reports.disclosure` is used: figures, classes and ties are written d
 import highspy
 import numpy as np
 
-ONE_OF = {"eku", "hierarchy", "programs", "ca_owner", "key_type", "key_bits", "validity"}
+ONE_OF = {"eku", "hierarchy", "programs", "ca_owner", "key_type", "key_bits", "validity", "exposure"}
 OWNERLESS = {"unparsable", "self-signed", "private", "unresolved", "undetermined", "unclassified"}
 EARLY = {"connect", "greeting", "ehlo", "starttls"}
 
@@ -19,6 +19,36 @@ def trust_of_programs(name):
     if name in ("none", "unclassified"):
         return {"none": "none", "unclassified": "?"}[name]
     return "chrome" if "chrome" in name.split("+") else "other"
+
+
+def affected(key):
+    return key[0] == "server+client" and key[1].startswith("public") and key[1] != "public-other-purpose"
+
+
+def exposed(key):
+    return key[0] != "not-affected"
+
+
+SAME = {  # figures whose keys tell the same class
+    "trust": [
+        ("hierarchy", lambda k: trust_of_hierarchy(k[0])),
+        ("programs", lambda k: trust_of_programs(k[0])),
+    ],
+    "owner": [(name, lambda k: k[0] if k[0] in OWNERLESS else "owned") for name in ("hierarchy", "issuers")],
+    "affected": [("eku_by_hierarchy", affected), ("exposure", exposed)],
+    "affected and trust": [
+        ("eku_by_hierarchy", lambda k: (affected(k), trust_of_hierarchy(k[1]))),
+        ("exposure_by_program", lambda k: (exposed(k), trust_of_programs(k[1]))),
+    ],
+}
+COMES_WITH = [  # a key of the left has one of those of the right
+    (("exposure", exposed), ("eku", lambda k: k[0] == "server+client")),
+    (("exposure", exposed), ("hierarchy", lambda k: k[0].startswith("public"))),
+    (("exposure", exposed), ("issuers", lambda k: k[0] not in OWNERLESS)),
+    (("eku", lambda k: k[0] != "server+client"), ("exposure", lambda k: not exposed(k))),
+    (("hierarchy", lambda k: not k[0].startswith("public")), ("exposure", lambda k: not exposed(k))),
+]
+ONE_KEY = {"certificate"}
 
 
 class Attacker:
@@ -105,27 +135,33 @@ class Attacker:
                 tie([(tag, unit, name, k) for k in parts], whole)
 
     def classes(self, tag, listed):
-        pairs = [("programs", trust_of_hierarchy, trust_of_programs)]
-        pairs += [("issuers", *[lambda n: n if n in OWNERLESS or n == "unclassified" else "owned"] * 2)]
-        for other, left, right in pairs:
-            for unit in {unit for _, unit in listed}:
-                if ("hierarchy", unit) not in listed or (other, unit) not in listed:
-                    continue
-                mine = [k for k in listed["hierarchy", unit] if k[0] != "mixed"]
-                theirs = [k for k in listed[other, unit] if k[0] != "mixed"]
-                total = []
-                for name in {left(k[0]) for k in mine} | {right(k[0]) for k in theirs}:
-                    a = [(tag, unit, "hierarchy", k) for k in mine if left(k[0]) == name]
-                    b = [(tag, unit, other, k) for k in theirs if right(k[0]) == name]
-                    if unit == "certificate":
-                        self.equal(a, b)
-                        continue
-                    middle = (tag, unit, "class", other, name)
-                    self.at_most(a, [middle])
-                    self.at_most(b, [middle])
-                    total.append(middle)
-                if total:
-                    self.at_most(total, [(tag, unit, "measured")])
+        for unit in {unit for _, unit in listed}:
+            for title, refiners in SAME.items():
+                self.same_class(tag, listed, unit, title, refiners)
+            for (left, having), (right, allowed) in COMES_WITH:
+                if (left, unit) in listed and (right, unit) in listed:
+                    some = [(tag, unit, left, k) for k in listed[left, unit] if k[0] != "mixed" and having(k)]
+                    there = [k for k in listed[right, unit] if k[0] != "mixed" and allowed(k)]
+                    mixed = [k for k in listed[right, unit] if k[0] == "mixed" and len(there) > 1]
+                    self.at_most(some, [(tag, unit, right, k) for k in there + mixed])
+
+    def same_class(self, tag, listed, unit, title, refiners):
+        known = [(name, of) for name, of in refiners if (name, unit) in listed]
+        if len(known) < 2:
+            return
+        keys = {name: [k for k in listed[name, unit] if k[0] != "mixed"] for name, _ in known}
+        total = []
+        for one in {of(k) for name, of in known for k in keys[name]}:
+            sides = [[(tag, unit, name, k) for k in keys[name] if of(k) == one] for name, of in known]
+            if unit in ONE_KEY:
+                self.equal(*sides)
+                continue
+            middle = (tag, unit, "class", title, one)
+            for side in sides:
+                self.at_most(side, [middle])
+            total.append(middle)
+        if total:
+            self.at_most(total, [(tag, unit, "measured")])
 
     def between(self, tag, listed, figures):
         for name, unit in listed:

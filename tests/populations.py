@@ -115,6 +115,7 @@ def profile_of(rng, taste):
     hierarchy, programs, owner = pick(CLASSES, "class")
     stage, failure, asked = pick(ENDS, "end")
     key_type, key_bits = pick(KEYS, "key")
+    eku = pick(EKUS, "eku")
     return facts | {
         "status": "measured",
         "stage": stage,
@@ -122,7 +123,8 @@ def profile_of(rng, taste):
         "client_auth": asked,
         "tls_version": rng.choice(["TLSv1.2", "TLSv1.3", "TLSv1.3"]),
         "software": pick(SOFTWARE, "software"),
-        "eku": pick(EKUS, "eku"),
+        "eku": eku,
+        "exposure": exposure_of(rng, hierarchy, eku),
         "hierarchy": hierarchy,
         "programs": programs,
         "ca_owner": owner,
@@ -137,7 +139,18 @@ def skew(rng, options):
     return rng.choices(options, weights=[2.0**-n for n in range(len(options))])[0]
 
 
-CERTIFIED = ("eku", "hierarchy", "programs", "ca_owner", "key_type", "key_bits", "validity")
+def exposure_of(rng, hierarchy, eku):
+    """Of public certificates for both roles; Chrome's rule has a date for all that it trusts."""
+    if eku != "server+client" or not hierarchy.startswith("public"):
+        return "not-affected"
+    if rng.random() < 0.1:
+        return "not-valid"
+    return rng.choice(
+        ["2027-03", "2027-03", "2027-06"] if hierarchy == "public-chrome" else ["unknown-sunset", "2027-06"]
+    )
+
+
+CERTIFIED = ("eku", "hierarchy", "programs", "ca_owner", "key_type", "key_bits", "validity", "exposure")
 
 
 def population(seed, *, operators=None, weighted=False, most=40, more=0):

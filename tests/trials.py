@@ -30,6 +30,12 @@ FIGURES = [
     "client_auth",
     "eku_by_client_auth",
     "software",
+    "software_by_eku",
+    "validity",
+    "key_types",
+    "tls_versions",
+    "exposure",
+    "exposure_by_program",
 ]
 
 

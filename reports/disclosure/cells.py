@@ -34,6 +34,8 @@ LINKED = (
     "client_auth",
     "eku_by_client_auth",
     "issuers",
+    "exposure",
+    "exposure_by_program",
     "validity",
     "key_types",
     "tls_versions",
@@ -48,7 +50,9 @@ UNITS = (Unit.CERTIFICATE, Unit.MX_HOST, Unit.DOMAIN, Unit.OPERATOR, Unit.WEIGHT
 KINDS: Mapping[Source, str] = {Source.PROFILE: "measured", Source.TESTED: "tested", Source.ROUTING: "routed"}
 """What the coverage of a figure counts, by its source; figures of other sources are withheld."""
 
-OF_CERTIFICATES = frozenset({"eku", "hierarchy", "programs", "ca_owner", "key_type", "key_bits", "validity"})
+OF_CERTIFICATES = frozenset(
+    {"eku", "hierarchy", "programs", "ca_owner", "key_type", "key_bits", "validity", "exposure"}
+)
 """Facts that a certificate has only one of, whoever presents it."""
 
 _STATUSES: Mapping[str, frozenset[str]] = {

@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from reports.definitions import MIXED, Definition, Unit
+from reports.definitions import DEFINITIONS, MIXED, Definition, Unit
 from reports.disclosure.cells import ATTEMPTED, COVERAGE, KINDS, Cell, single
 from reports.figures import Key
-from scanner.records import ClientAuth, Hierarchy, Routing, Stage
+from scanner.records import NOT_AFFECTED, ClientAuth, EkuClass, Hierarchy, Routing, Stage
 from storage.facts import UNCLASSIFIED
 from storage.profiles import FACTS, Profile
 
@@ -195,24 +195,53 @@ def owner(name: str) -> str:
     return name if name in _OWNERLESS else OWNED
 
 
-LATENT: Mapping[str, tuple[tuple[str, Callable[[str], str]], ...]] = {
+def affected(eku: str, hierarchy: str) -> str:
+    """Whether a certificate of this class and hierarchy has an end of its exposure: public, and for both roles."""
+    if hierarchy == UNCLASSIFIED:
+        return UNCLASSIFIED
+    return AFFECTED if eku == EkuClass.SERVER_AND_CLIENT and hierarchy in _PUBLIC else NOT_AFFECTED
+
+
+def exposed(exposure: str) -> str:
+    """The same, told from the exposure."""
+    return exposure if exposure in (NOT_AFFECTED, UNCLASSIFIED) else AFFECTED
+
+
+AFFECTED = "affected"
+_PUBLIC = frozenset({Hierarchy.PUBLIC_CHROME, Hierarchy.PUBLIC_NOT_CHROME, Hierarchy.PUBLIC_PURPOSE_UNKNOWN})
+
+LATENT: Mapping[str, tuple[tuple[str, Callable[..., str]], ...]] = {
     "trust class": (("hierarchy", trusted), ("programs", trusting)),
     "owner class": (("hierarchy", owned), ("issuers", owner)),
+    "affected class": (("eku_by_hierarchy", affected), ("exposure", exposed)),
+    "affected trust class": (
+        ("eku_by_hierarchy", lambda eku, hierarchy: f"{affected(eku, hierarchy)} {trusted(hierarchy)}"),
+        ("exposure_by_program", lambda exposure, programs: f"{exposed(exposure)} {trusting(programs)}"),
+    ),
 }
-"""Figures that no report has, and the figures that refine them."""
+"""Figures that no report has, and the figures that refine them: by the fields of their keys."""
 
 
 def links(profiles: Mapping[int, Profile]) -> frozenset[str]:
     """The latent figures that the profiles of a scan obey."""
-    facts = {"hierarchy": "hierarchy", "programs": "programs", "issuers": "ca_owner"}
     found = set()
     for name, refiners in LATENT.items():
-        (left, of_left), (right, of_right) = refiners
-        places = FACTS.index(facts[left]), FACTS.index(facts[right])
-        pairs = {(profile[places[0]], profile[places[1]]) for profile in profiles.values()}
-        if all(of_left(one) == of_right(other) for one, other in pairs if one):
+        told = [
+            [of(*key) if key[0] else "" for key in map(_key_of(figure), profiles.values())]
+            for figure, of in refiners
+        ]
+        if all(len(set(names)) == 1 for names in zip(*told, strict=True)):
             found.add(name)
     return frozenset(found)
+
+
+def _key_of(figure: str) -> Callable[[Profile], Key]:
+    """The key of a figure in a profile."""
+    places = [FACTS.index(name) for name in _KEYS[figure]]
+    return lambda profile: tuple(profile[at] for at in places)
+
+
+_KEYS = {definition.id: definition.keys for definition in DEFINITIONS}
 
 
 def _latent(mine: Mapping[str, Rows], known: frozenset[str], coverage: set[Cell]) -> Iterator[Relation]:
@@ -220,31 +249,49 @@ def _latent(mine: Mapping[str, Rows], known: frozenset[str], coverage: set[Cell]
         refiners = [(mine[figure], of) for figure, of in LATENT[name] if figure in mine]
         if len(refiners) < 2:
             continue
-        classes = dict.fromkeys((of(key[0]),) for rows, of in refiners for key in rows.keys)
+        classes = dict.fromkeys((of(*key),) for rows, of in refiners for key in rows.keys)
         first = refiners[0][0]
         mixed = None if first.single else Cell(first.unit, name, (MIXED,))
         middle = Rows(first.unit, name, None, tuple(classes), mixed, first.single)
         yield from _within(middle, coverage)
         for rows, of in refiners:
-            yield from _refined(rows, middle, lambda key, of=of: (of(key[0]),))  # type: ignore[misc]  # mypy cannot infer a default argument's type
+            yield from _refined(rows, middle, lambda key, of=of: (of(*key),))  # type: ignore[misc]  # mypy cannot infer a default argument's type
 
 
-_UNREADABLE = ("hierarchy", (Hierarchy.UNPARSABLE.value,))
-IMPLIED: tuple[tuple[tuple[str, Key], tuple[str, Key]], ...] = (
-    (_UNREADABLE, ("eku", ("unparsable",))),
-    (_UNREADABLE, ("key_types", ("unknown", "unknown"))),
-    (_UNREADABLE, ("validity", ("unknown",))),
+Some = tuple[str, Callable[[Key], bool]]
+"""Rows of a figure: those whose key is so."""
+
+_UNREADABLE: Some = ("hierarchy", lambda key: key[0] == Hierarchy.UNPARSABLE)
+_EXPOSED: Some = ("exposure", lambda key: exposed(key[0]) == AFFECTED)
+_SPARED: Some = ("exposure", lambda key: exposed(key[0]) != AFFECTED)
+_ROLES = frozenset({EkuClass.SERVER_AND_CLIENT})
+
+IMPLIED: tuple[tuple[Some, Some], ...] = (
+    (_UNREADABLE, ("eku", lambda key: key[0] == EkuClass.UNPARSABLE)),
+    (_UNREADABLE, ("key_types", lambda key: key == ("unknown", "unknown"))),
+    (_UNREADABLE, ("validity", lambda key: key[0] == "unknown")),
+    (_EXPOSED, ("eku", lambda key: key[0] in _ROLES)),
+    (_EXPOSED, ("hierarchy", lambda key: key[0] in _PUBLIC)),
+    (_EXPOSED, ("issuers", lambda key: owner(key[0]) == OWNED)),
+    (("eku", lambda key: key[0] not in (*_ROLES, UNCLASSIFIED)), _SPARED),
+    (("hierarchy", lambda key: key[0] not in (*_PUBLIC, UNCLASSIFIED)), _SPARED),
 )
-"""A key of one figure that comes with a key of another."""
+"""Whatever has one of these keys of one figure only has one of those of another, or several of those."""
 
 _LATE = (Stage.HANDSHAKE.value, Stage.EHLO_AFTER_TLS.value)
 _BROKEN = (ClientAuth.REQUIRED.value, ClientAuth.REQUESTED_UNKNOWN.value, ClientAuth.UNTESTED.value)
 
 
 def _implied(mine: Mapping[str, Rows]) -> Iterator[Relation]:
-    for (left, key), (right, other) in IMPLIED:
-        if left in mine and right in mine and key in mine[left].keys and other in mine[right].keys:
-            yield _at_most([mine[left].cell(key)], [mine[right].cell(other)])
+    for (left, some), (right, others) in IMPLIED:
+        if left in mine and right in mine:
+            having = [mine[left].cell(key) for key in mine[left].keys if some(key)]
+            allowed = [mine[right].cell(key) for key in mine[right].keys if others(key)]
+            both = mine[right].mixed
+            if both and len(allowed) > 1:  # several of the keys allowed make a unit mixed
+                allowed.append(both)
+            if having and allowed:
+                yield _at_most(having, allowed)
     asked, outcome = mine.get("client_auth"), mine.get("outcome")
     if asked is not None and outcome is not None:
         mixed = [outcome.mixed] if outcome.mixed else []

@@ -7,11 +7,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from scanner.records import ClientAuth, EkuClass, Failure, Hierarchy, Program, Reason, Stage
+from scanner.records import (
+    NOT_AFFECTED,
+    UNKNOWN_SUNSET,
+    ClientAuth,
+    EkuClass,
+    Failure,
+    Hierarchy,
+    Program,
+    Reason,
+    Stage,
+)
 from storage.counts import FAMILIES, Counts
 from storage.facts import UNCLASSIFIED
 from storage.profiles import (
     FACTS,
+    NOT_VALID,
     OPERATOR_BANDS,
     OPERATOR_REST,
     VALIDITY_DAYS,
@@ -24,6 +35,7 @@ OTHER = "other"
 KEY_TYPES = ("rsa", "ec", "dsa", "ed25519", "ed448", "unknown")
 KEY_BITS = ("1024", "2048", "3072", "4096", "8192", "224", "256", "384", "456", "521", "unknown")
 TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", "unknown")
+EXPOSURE_MONTHS = tuple(f"{year}-{month:02}" for year in range(2025, 2035) for month in range(1, 13))
 
 Vocabulary = Mapping[str, frozenset[str]]
 """A fact of `storage.profiles.FACTS` -> the values that may be named."""
@@ -50,6 +62,7 @@ def vocabulary(software: frozenset[str], owners: frozenset[str]) -> Vocabulary:
             "key_type": frozenset({"", *KEY_TYPES}),
             "key_bits": frozenset({"", *KEY_BITS}),
             "validity": frozenset({"", VALIDITY_LONGER, VALIDITY_UNKNOWN, *(name for _, name in VALIDITY_DAYS)}),
+            "exposure": frozenset({"", NOT_AFFECTED, NOT_VALID, UNKNOWN_SUNSET, UNCLASSIFIED, *EXPOSURE_MONTHS}),
             "operators": frozenset({"", OPERATOR_REST, *(name for _, name in OPERATOR_BANDS)}),
         }
     )
