@@ -125,9 +125,9 @@ class Program:
             later = {visit.address for visit in self.world.visits[seen:]}
             assert not later & done
 
-    def _popen(self, *arguments, environment=None):
+    def _popen(self, *arguments, environment=None, prefix=()):
         return subprocess.Popen(
-            [sys.executable, "-m", "mxcensus", *map(str, arguments)],
+            [*prefix, sys.executable, "-m", "mxcensus", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -45,11 +45,11 @@ class Fleet(Program):
     def enqueue(self, *more):
         return json.loads(self.run("fleet", "enqueue", "--db", self.url, "--json", *self.manners(*more)))
 
-    def worker(self, *more, url=None, rate=500, stalled=9, trust=None, environment=None):
+    def worker(self, *more, url=None, rate=500, stalled=9, trust=None, environment=None, prefix=()):
         process = self._popen(
             "fleet", "worker", "--processes", "1", "--db", url or self.url, "--resolver", self.world.resolver,
             "--trust", trust or self.world.snapshot, "--rate", rate, "--stalled-after", stalled, *more,
-            environment=environment,
+            environment=environment, prefix=prefix,
         )  # fmt: skip
         self.workers.append(process)
         return process
@@ -75,7 +75,7 @@ class Fleet(Program):
     def exported(self, what):
         return self.run("export", "--what", what, "--db", self.url)
 
-    def wait_for(self, condition, seconds=70):
+    def wait_for(self, condition, seconds=120):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, (self.jobs(), [worker.poll() for worker in self.workers])
@@ -127,6 +127,28 @@ class Fleet(Program):
             if worker.poll() is None:
                 worker.kill()
             worker.communicate()
+
+
+WRONG_CLOCK = """
+import datetime, os, time
+offset = float(os.environ["CLOCK_OFFSET"])
+right = time.time
+time.time = lambda: right() + offset
+time.time_ns = lambda: int(time.time() * 1e9)
+
+class Wrong(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) + datetime.timedelta(seconds=offset)
+
+datetime.datetime = Wrong
+"""
+
+
+def wrong_clock(folder, seconds):
+    """The environment of a program whose clock is off; the monotonic one, which counts from nowhere, is right."""
+    (folder / "sitecustomize.py").write_text(WRONG_CLOCK)
+    return {"PYTHONPATH": str(folder), "CLOCK_OFFSET": str(seconds)}
 
 
 class Proxy:

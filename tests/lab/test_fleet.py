@@ -9,8 +9,10 @@ import shutil
 from collections import Counter
 from datetime import UTC, datetime
 
+import networks
 import pytest
-from fleets import INTERVAL, Fleet, Proxy
+from conftest import need
+from fleets import INTERVAL, Fleet, Proxy, wrong_clock
 from resuming import differences
 
 from lab.population import cell_size
@@ -21,12 +23,6 @@ pytest.importorskip("procrastinate", reason="NOT TESTED: the extra fleet is not 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(200)]
 
 DOMAINS = cell_size()
-
-WRONG_CLOCK = """
-import os, time
-right = time.time
-time.time = lambda: right() + float(os.environ["CLOCK_OFFSET"])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +68,9 @@ def test_two_workers_store_what_one_scan_stores_and_the_same_file_does_nothing_t
     assert (first["known"], first["jobs"]) == (False, 1)
     assert fleet.enqueue() == first | {"known": True}
     assert Counter(job.queue_name for job in fleet.jobs()) == {"route:1": 1, "steward:1": 1}
-    (tmp_path / "sitecustomize.py").write_text(WRONG_CLOCK)
-    for offset in ("-240", "240"):
+    for offset in (-240, 240):
         log = ("--connection-log", tmp_path / f"log{offset}")
-        fleet.worker(*log, rate=20, environment={"PYTHONPATH": str(tmp_path), "CLOCK_OFFSET": offset})
+        fleet.worker(*log, rate=20, environment=wrong_clock(tmp_path, offset))
     fleet.wait_until_finished()
     assert_as_expected(fleet, expected)
     assert fleet.figures() == expected[1]
@@ -180,21 +175,40 @@ def test_a_database_that_restarts_costs_time_only(fleet, expected, postgresql):
     fleet.assert_not_again(done)
 
 
-def test_a_worker_that_is_cut_off_ends_before_others_do_its_work(fleet, expected, postgresql, request):
+def test_a_worker_that_is_cut_off_from_the_database_ends_before_others_do_its_work(
+    fleet, expected, postgresql, request
+):
     proxy = Proxy(postgresql.directory)
     request.addfinalizer(proxy.close)
+    assert_ends_before_others_do_its_work(fleet, expected, proxy, proxy.cut)
+
+
+def test_a_worker_that_is_cut_from_the_network_ends_before_others_do_its_work(fleet, expected, postgresql, request):
+    """It runs in a network namespace, its database and all mail servers at the other end of one cable."""
+    if reason := networks.missing():
+        need(reason)
+    proxy, namespace = Proxy(postgresql.directory), networks.Namespace()
+    request.addfinalizer(proxy.close)
+    request.addfinalizer(namespace.close)
+    assert_ends_before_others_do_its_work(fleet, expected, proxy, namespace.cut, prefix=namespace.prefix)
+
+
+def assert_ends_before_others_do_its_work(fleet, expected, proxy, pull, prefix=()):
     name = fleet.url.partition("@/")[2].partition("?")[0]
     fleet.enqueue()
-    cut = fleet.worker(url=f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/{name}", rate=8, stalled=15)
+    url = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/{name}"
+    cut = fleet.worker(url=url, rate=8, stalled=15, prefix=prefix)
     fleet.wait_for_visits(6)
     other = fleet.worker(rate=8, stalled=15)
     fleet.wait_for_visits(15)
-    proxy.cut()
+    done = [(None, len(fleet.world.visits), fleet.done_addresses())]
+    pull()
     _, said = cut.communicate(timeout=30)
     assert cut.returncode == 75
     assert "cut off from the database" in said
     fleet.wait_until_finished()
     assert_as_expected(fleet, expected)
+    fleet.assert_not_again(done)
     fleet.stop(other)
 
 
