@@ -147,6 +147,12 @@ def _write_certificates(put: _Writer, setups: _Setups, digests: list[str]) -> No
         )  # fmt: skip
         put(schema.scan_certificate, sha256=digest, role="server")
         put(
+            schema.certificate_list,
+            list_sha256=_digest("list", digest),
+            certificates=[digest, _digest("issuer", number % 5_000)],
+        )
+        put(schema.list_classification, list_sha256=_digest("list", digest), chain_complete=True)
+        put(
             schema.classification, sha256=digest, eku_class=setup["eku"], effective_eku_class=setup["eku"],
             hierarchy=setup["hierarchy"], programs=setup["programs"], programs_unknown="", chrome_estimated=False,
             self_signed=setup["hierarchy"] == "self-signed", ca_owner=setup["ca_owner"],
@@ -177,6 +183,7 @@ def _write_hosts(
             )  # fmt: skip
             if tested:
                 measured = chance < 0.82
+                presented = certificates[number % len(certificates)]
                 stage, failure = rng.choice(OUTCOMES if measured else FAILURES)
                 put(
                     schema.observation, **place, attempt=1, last=True, stage=stage, failure=failure,
@@ -185,7 +192,8 @@ def _write_hosts(
                     duration_ms=200, client_auth=setup["client_auth"] if measured else "untested",
                     tls_version=setup["tls_version"] if measured else None,
                     software=setup["software"] if measured else None,
-                    certificate=certificates[number % len(certificates)] if measured else None,
+                    certificate=presented if measured else None,
+                    list_sha256=_digest("list", presented) if measured else None,
                 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ The lab's servers log every connection: that log, not the program's own rows, sa
 soon again and how many at once.
 """
 
+import asyncio
 import json
 import shutil
 from collections import Counter
@@ -19,6 +20,7 @@ from lab.population import cell_size
 from lab.world import World
 
 pytest.importorskip("procrastinate", reason="NOT TESTED: the extra fleet is not installed")
+jobs = pytest.importorskip("mxcensus.fleet.jobs")
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(200)]
 
@@ -210,6 +212,20 @@ def assert_ends_before_others_do_its_work(fleet, expected, proxy, pull, prefix=(
     assert_as_expected(fleet, expected)
     fleet.assert_not_again(done)
     fleet.stop(other)
+
+
+def test_a_connection_of_the_queue_that_is_cut_holds_no_row_locks(fleet):
+    """Cut between taking a job and a commit, a worker would keep that job from everybody else for hours."""
+    lock = "SELECT id FROM procrastinate_jobs FOR UPDATE SKIP LOCKED"
+    fleet.enqueue()
+    app = jobs.make_app(fleet.url)
+
+    async def hold():
+        async with app.open_async(), app.connector.pool.connection() as connection:
+            await connection.execute(lock)
+            return fleet.query(lock)
+
+    assert len(asyncio.run(hold())) == len(fleet.jobs()) == 2
 
 
 def test_workers_that_do_not_fit_refuse_in_one_line(fleet, world, tmp_path):
