@@ -20,7 +20,9 @@ from test_session import contact, says
 from lab.world import World
 from mxcensus import connection_log
 from mxcensus.cli import build_parser, main
+from mxcensus.commands.fleet import own_options
 from mxcensus.commands.scan import make_plan
+from mxcensus.inputs import listening_address
 from mxcensus.metrics import serving as serving_metrics
 from mxcensus.plan import BadPlan
 from mxcensus.steps import make_steps
@@ -278,3 +280,19 @@ def test_a_port_can_be_had_again_once_metrics_are_closed():
             with pytest.raises(BadPlan, match="in use"), serving_metrics(("127.0.0.1", port), Progress()):
                 pass
             assert read_metrics(port)["mxcensus_domains_routed_total",] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        ([], []),
+        (["--metrics", "9100"], ["--metrics", "[127.0.0.1]:9102"]),
+        (["--metrics", "[::1]:9100"], ["--metrics", "[::1]:9102"]),
+        (["--connection-log", "log"], ["--connection-log", "log.2"]),
+    ],
+)
+def test_each_process_of_a_fleet_worker_has_a_log_and_a_port_of_its_own(words, own):
+    arguments = build_parser("fleet").parse_args(["fleet", "worker", *words])
+    assert own_options(arguments, 2) == own
+    again = build_parser("fleet").parse_args(["fleet", "worker", *words, *own])
+    assert listening_address(again.metrics, "--metrics") in {None, ("127.0.0.1", 9102), ("::1", 9102)}

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mxcensus import inputs
 from mxcensus.commands import common, scan
 from storage.database import open_database
 
@@ -60,6 +61,7 @@ def _add_worker(actions: "argparse._SubParsersAction[Any]") -> None:
     add("--rate", type=common.not_negative, metavar="N", help="new connections a second of a process (50)")
     add("--processes", type=common.positive, metavar="N", help="(default: one a core)")
     scan.add_connection_log(parser)
+    scan.add_metrics(parser)
     add("--until-idle", action="store_true", help="end when every scan is done")
     add("--stalled-after", type=common.not_negative, default=90.0, metavar="SECONDS",
         help="without a sign of life a worker's jobs are another's; the same for all workers (90)")  # fmt: skip
@@ -82,9 +84,8 @@ def _work(arguments: argparse.Namespace) -> int:
     module = _need("worker")
     count = arguments.processes or os.cpu_count() or 1
     if count > 1:
-        log = arguments.connection_log
-        logs = [() if log is None else ("--connection-log", f"{log}.{number}") for number in range(count)]
-        status: int = _need("processes").run_all([[*sys.argv[1:], "--processes", "1", *own] for own in logs])
+        own = [own_options(arguments, number) for number in range(count)]
+        status: int = _need("processes").run_all([[*sys.argv[1:], "--processes", "1", *words] for words in own])
         return status
     stalled = arguments.stalled_after
     timing = module.Timing(
@@ -92,6 +93,16 @@ def _work(arguments: argparse.Namespace) -> int:
     )
     ended: int = module.work(scan.make_plan(arguments), timing, until_idle=arguments.until_idle)
     return ended
+
+
+def own_options(arguments: argparse.Namespace, number: int) -> list[str]:
+    """What one of several processes has for itself: a log with its number, and the port that many further on."""
+    log, metrics = arguments.connection_log, inputs.listening_address(arguments.metrics, "--metrics")
+    words = [] if log is None else ["--connection-log", f"{log}.{number}"]
+    if metrics is None:
+        return words
+    host, port = metrics
+    return [*words, "--metrics", f"[{host}]:{port + number}"]
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -47,7 +47,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     add("--json", action="store_true", help="one JSON object on standard output, progress on standard error")
     add("--verbose", action="store_true", help="explain every session, line by line, on standard error")
     add_connection_log(parser)
-    add("--metrics", metavar="[HOST:]PORT", help="serve metrics for Prometheus there (host default: 127.0.0.1)")
+    add_metrics(parser)
+
+
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """For whatever takes a while."""
+    parser.add_argument(
+        "--metrics", metavar="[HOST:]PORT", help="serve metrics for Prometheus there (host default: 127.0.0.1)"
+    )
 
 
 def add_connection_log(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from scanner import certificates
 from scanner.ledger import Work
 from scanner.pace import PARK_SECONDS, Tokens, is_refusal, says_blocked
 from scanner.records import Observation, Reason, Status
+from scanner.scan import Progress
 from storage.due import unrouted
 
 STALE_SECONDS = 5.0
@@ -28,12 +29,11 @@ DRAIN_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class Counts:
-    """What one worker has done; shown by `fleet status`."""
+class Counts(Progress):
+    """What one worker has done; shown by `fleet status` and by its metrics. It works in several phases at once."""
 
+    phase: str = ""
     sessions: int = 0
-    domains: int = 0
-    in_flight: int = 0
 
 
 class Prober:

@@ -41,7 +41,6 @@ from mxcensus.fleet.tables import fleet_scan, fleet_worker
 from mxcensus.plan import Plan
 from mxcensus.watchers import Watcher, watching
 from scanner.resolver import Resolver
-from scanner.scan import Progress
 from storage.database import Database, open_database
 from storage.dialects import upsert
 from storage.errors import StorageFailed
@@ -74,12 +73,13 @@ def work(plan: Plan, timing: Timing, *, until_idle: bool = False) -> int:
     database = open_database(_with_timeouts(plan.database, timing), create=False)
     try:
         tables.check(database)
+        worker = _Worker(plan, timing, database, until_idle=until_idle)
         with (
             rare_collections(),
-            watching(plan, Progress()) as watchers,
+            watching(plan, worker.counts) as watchers,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            return runner.run(_Worker(plan, timing, database, watchers, until_idle=until_idle).run())
+            return runner.run(worker.run(watchers))
     finally:
         database.close()
 
@@ -94,11 +94,9 @@ def _with_timeouts(url: str, timing: Timing) -> str:
 
 
 class _Worker:
-    def __init__(
-        self, plan: Plan, timing: Timing, database: Database, watchers: Sequence[Watcher], *, until_idle: bool
-    ) -> None:
+    def __init__(self, plan: Plan, timing: Timing, database: Database, *, until_idle: bool) -> None:
         self._plan = plan
-        self._watchers = watchers
+        self._watchers: Sequence[Watcher] = ()
         self._timing = timing
         self._database = database
         self._until_idle = until_idle
@@ -111,12 +109,14 @@ class _Worker:
         self._censuses: dict[int, asyncio.Task[Census]] = {}
         limits = plan.scan.limits
         self._prober = Prober(self._name, self._census, self._clock, limits.concurrency, limits.rate)
+        self.counts = self._prober.counts
         self._seen = (0, 0, time.monotonic())
         self._running: set[int] = set()
         self._unknown: set[int] = set()
         self._engine: Engine | None = None
 
-    async def run(self) -> int:
+    async def run(self, watchers: Sequence[Watcher]) -> int:
+        self._watchers = watchers
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -283,7 +283,7 @@ class _Worker:
         return await self._database.read(lambda connection: connection.execute(query).first()) is None
 
     async def _tell(self) -> None:
-        counts, now = self._prober.counts, time.monotonic()
+        counts, now = self.counts, time.monotonic()
         sessions, domains, before = self._seen
         passed = max(now - before, 0.001)
         self._seen = (counts.sessions, counts.domains, now)

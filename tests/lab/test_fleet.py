@@ -15,6 +15,7 @@ import pytest
 from conftest import need
 from fleets import INTERVAL, Fleet, Proxy, wrong_clock
 from resuming import differences
+from test_watchers import free_port, read_metrics
 
 from lab.population import cell_size
 from lab.world import World
@@ -70,9 +71,10 @@ def test_two_workers_store_what_one_scan_stores_and_the_same_file_does_nothing_t
     assert (first["known"], first["jobs"]) == (False, 1)
     assert fleet.enqueue() == first | {"known": True}
     assert Counter(job.queue_name for job in fleet.jobs()) == {"route:1": 1, "steward:1": 1}
-    for offset in (-240, 240):
-        log = ("--connection-log", tmp_path / f"log{offset}")
-        fleet.worker(*log, rate=20, environment=wrong_clock(tmp_path, offset))
+    ports = {-240: free_port(), 240: free_port()}
+    for offset, port in ports.items():
+        watched = ("--connection-log", tmp_path / f"log{offset}", "--metrics", port)
+        fleet.worker(*watched, rate=20, environment=wrong_clock(tmp_path, offset))
     fleet.wait_until_finished()
     assert_as_expected(fleet, expected)
     assert fleet.figures() == expected[1]
@@ -85,10 +87,13 @@ def test_two_workers_store_what_one_scan_stores_and_the_same_file_does_nothing_t
     assert (found["backlog"], found["scans"][0]["failed"]) == (0, 0)
     assert found["parked"] == sum(job.queue_name == "parked:1" for job in fleet.jobs()) > 0
     seen = len(fleet.visits)
+    counted = [read_metrics(port) for port in ports.values()]
+    assert sum(one["mxcensus_domains_routed_total",] for one in counted) == len(expected[0]["domains"])
     assert fleet.enqueue() == {"scan": 1, "known": True, "phase": "probe", "jobs": 0}
     assert [fleet.stop(worker) for worker in fleet.workers] == ["", ""]
     assert len(fleet.visits) == seen
     logged = [json.loads(line) for log in tmp_path.glob("log*") for line in log.read_text().splitlines()]
+    assert sum(one["mxcensus_session_seconds_count",] for one in counted) == len(logged)
     connected = Counter(line["address"] for line in logged if line["stage"] != "connect")
     assert connected == Counter(visit.address for visit in fleet.visits)
     assert fleet.status()["workers"] == []
