@@ -92,16 +92,18 @@ async def scan(
         return
     run = _Run(ledger, settings, steps, stop, progress)
     progress.phase = "probe"
-    async for record in _stream(run.probe):
-        await ledger.note(record)
-        yield record
+    async with contextlib.aclosing(_stream(run.probe)) as records:
+        async for record in records:
+            await ledger.note(record)
+            yield record
     await ledger.settle()
     if steps.policies is None or stop.is_set():
         return
     progress.phase = "policies"
-    async for record in _stream(run.fetch_policies):
-        await ledger.note(record)
-        yield record
+    async with contextlib.aclosing(_stream(run.fetch_policies)) as records:
+        async for record in records:
+            await ledger.note(record)
+            yield record
     await ledger.settle()
 
 
@@ -111,9 +113,10 @@ async def survey(
     """The first two phases, which contact nobody but resolvers: afterwards the ledger has all endpoints."""
     run = _Run(ledger, settings, steps, stop, progress)
     progress.phase = "route"
-    async for record in _stream(run.route):
-        await ledger.note(record)
-        yield record
+    async with contextlib.aclosing(_stream(run.route)) as records:
+        async for record in records:
+            await ledger.note(record)
+            yield record
     await ledger.settle()
     if stop.is_set():
         return
@@ -124,8 +127,11 @@ async def survey(
 _Out = asyncio.Queue[Record | None]
 
 
-async def _stream(produce: Callable[[_Out], Awaitable[None]]) -> AsyncIterator[Record]:
-    """The records that `produce` puts out, and its exception if it ends with one."""
+async def _stream(produce: Callable[[_Out], Awaitable[None]]) -> AsyncGenerator[Record, None]:
+    """The records that `produce` puts out, and its exception if it ends with one.
+
+    To be closed by whoever stops early: the loop would only get to it when it ends itself, and complain.
+    """
     out: _Out = asyncio.Queue(maxsize=1000)
 
     async def run() -> None:
