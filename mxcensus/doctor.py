@@ -209,4 +209,11 @@ def pages(ehlo_name: str, contact: str, today: date) -> Iterator[tuple[str, str]
     """(path, text) of what to publish: probing.txt (RFC 9511 section 3), an information page, an opt-out text."""
     expires = today + timedelta(days=365)
     for path, text in PAGES:
-        yield path, text.format(name=ehlo_name, contact=contact, expires=expires)
+        said = contact_uri(contact) if path.endswith("probing.txt") else contact
+        yield path, text.format(name=ehlo_name, contact=said, expires=expires)
+
+
+def contact_uri(contact: str) -> str:
+    """A contact as probing.txt wants it: a URI (RFC 9116 section 2.5.3); words that are none stay as they are."""
+    is_mailbox = "@" in contact and " " not in contact and ":" not in contact
+    return f"mailto:{contact}" if is_mailbox else contact

@@ -71,6 +71,21 @@ def test_the_database(tmp_path):
     assert doctor.database(f"sqlite:///{missing}").level == "fail"
 
 
+@pytest.mark.parametrize(
+    ("contact", "said"),
+    [
+        ("census@example.net", "mailto:census@example.net"),
+        ("mailto:census@example.net", "mailto:census@example.net"),
+        ("https://example.net/me@home", "https://example.net/me@home"),
+        ("the tests", "the tests"),
+    ],
+)
+def test_a_mailbox_becomes_a_uri_in_probing_txt_and_nowhere_else(contact, said):
+    pages = dict(doctor.pages("census.example.net", contact, date(2026, 11, 24)))
+    assert f"Contact: {said}\n" in pages[".well-known/probing.txt"]
+    assert f"complaints: {contact}\n" in pages["index.md"]
+
+
 def test_doctor_contacts_nobody_and_writes_the_pages(tmp_path):
     with World(10, tmp_path) as world:
         common = ["--resolver", world.resolver, "--trust", world.snapshot]
