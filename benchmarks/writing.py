@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lab.authority import Authority, Leaf
 from mxcensus.collector import rare_collections
 from scanner import certificates, names, operators, software
-from scanner.ledger import Record
+from scanner.ledger import Record, order_key
 from scanner.records import ClientAuth, Endpoint, Observation, Stage, Status
 from storage.database import open_database
 from storage.writer import Writer
 
 BEAT = 0.005
+SEED = 1
 CERTIFICATES = 2_000
 """As many are issued; a census has more, but making them here would be what is measured."""
 
@@ -37,10 +38,10 @@ def records(count: int) -> Iterator[Record]:
         ders.append(leaf.der)
         yield leaf
     yield certificates.parse(_der(issuer))
-    for number in range(count):
-        host = f"h{number}.op{number % 5000}.test"
+    for number, endpoint in enumerate(sorted(map(_endpoint, range(count)), key=_place)):
+        host = endpoint.mx_host
         yield Observation(
-            endpoint=Endpoint(host, f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 25),
+            endpoint=endpoint,
             attempt=1,
             status=Status.MEASURED,
             stage=Stage.QUIT,
@@ -57,6 +58,16 @@ def records(count: int) -> Iterator[Record]:
             certificate_list=(ders[number % CERTIFICATES], _der(issuer)),
             client_auth=ClientAuth.NOT_REQUESTED,
         )
+
+
+def _endpoint(number: int) -> Endpoint:
+    address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    return Endpoint(f"h{number}.op{number % 5000}.test", address, 25)
+
+
+def _place(endpoint: Endpoint) -> int:
+    """A scan works in this order."""
+    return order_key(SEED, f"{endpoint.address} {endpoint.mx_host}")
 
 
 def _der(certificate: x509.Certificate) -> bytes:
@@ -76,11 +87,11 @@ async def run(url: str, count: int) -> dict[str, float]:
     prepared = list(records(count))
     database = open_database(url)
     scan_id = await database.new_scan(
-        label="bench", started_at=datetime.now(UTC), tool_version="0", rules_version="0", trust_id=None, seed=1,
+        label="bench", started_at=datetime.now(UTC), tool_version="0", rules_version="0", trust_id=None, seed=SEED,
         settings={},
     )  # fmt: skip
     writer = Writer(
-        database, scan_id, seed=1, operator_of=operators.operator, software_of=software.of_observation,
+        database, scan_id, seed=SEED, operator_of=operators.operator, software_of=software.of_observation,
         ca_name_text=names.name_text,
     )  # fmt: skip
     done = asyncio.Event()

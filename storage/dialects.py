@@ -112,7 +112,6 @@ def read_much(connection: Connection) -> None:
     """Let this transaction sort and join whole tables in memory, where the database has to be asked for that."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
-        connection.exec_driver_sql("SET LOCAL temp_buffers = '128MB'")
 
 
 class formatted(FunctionElement[str]):  # noqa: N801  # used like a function of SQL
@@ -239,8 +238,17 @@ def _sqlite_statement(
 
 def _bound(connection: Connection, column: Column[Any], values: list[Any]) -> list[Any]:
     """Values as the driver takes them."""
+    if isinstance(column.type, JSON):
+        return [None if value is None else _json(value) for value in values]
     process = column.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
     return values if process is None else [process(value) for value in values]
+
+
+def _json(value: Any) -> str:
+    return _json_of_tuple(value) if type(value) is tuple else json.dumps(value)
+
+
+_json_of_tuple = lru_cache(1000)(json.dumps)  # what many servers say becomes text once
 
 
 # ------------------------------------------------------------------------------------------------ PostgreSQL
@@ -277,7 +285,7 @@ def _postgresql_upsert(
     names = list(rows[0])
     given = _given(table)
     connection.execute(CreateTable(given, if_not_exists=True))
-    values = zip(*(_copied(connection, table.c[name], [row[name] for row in rows]) for name in names), strict=True)
+    values = zip(*(_bound(connection, table.c[name], [row[name] for row in rows]) for name in names), strict=True)
     _copy_in(connection, f"COPY {given.name} ({', '.join(names)}) FROM STDIN", values)
     columns: Columns = {name: given.c[name] for name in names}
     source = select(*columns.values(), *(make(columns).label(name) for name, make in computed.items()))
@@ -309,13 +317,6 @@ def _given(table: Table) -> Table:
     columns = [Column(column.name, column.type) for column in table.c if column.computed is None]
     options: Any = {"prefixes": ["TEMPORARY"], "postgresql_on_commit": "DELETE ROWS"}
     return Table(f"given_{table.name}", MetaData(), *columns, **options)
-
-
-def _copied(connection: Connection, column: Column[Any], values: list[Any]) -> list[Any]:
-    """Values as COPY takes them."""
-    if isinstance(column.type, JSON):
-        return [None if value is None else json.dumps(value) for value in values]
-    return _bound(connection, column, values)
 
 
 _DIALECTS: Mapping[str, _Dialect] = {

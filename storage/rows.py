@@ -172,7 +172,7 @@ def observation_row(
         "detail": escape(observation.detail),
         "greeting": _escaped(observation.greeting),
         "ehlo_greeting": _escaped(observation.ehlo_greeting),
-        "ehlo_keywords": [escape(keyword) for keyword in observation.ehlo_keywords],
+        "ehlo_keywords": tuple([escape(keyword) for keyword in observation.ehlo_keywords]),
         "starttls_offered": observation.starttls_offered,
         "injected_plaintext": observation.injected_plaintext,
         "tls_version": observation.tls_version,
@@ -182,16 +182,12 @@ def observation_row(
         "certificate": certificates[0] if certificates else None,
         "client_auth": observation.client_auth.value,
         "ca_names_sha256": ca_names,
-        "client_certificate_types": _listed(observation.client_certificate_types),
-        "client_signature_algorithms": _listed(observation.client_signature_algorithms),
+        "client_certificate_types": observation.client_certificate_types,
+        "client_signature_algorithms": observation.client_signature_algorithms,
         "software": software,
         "started_at": observation.started_at,
         "duration_ms": observation.duration_ms,
     }
-
-
-def _listed(names: Sequence[str] | None) -> list[str] | None:
-    return None if names is None else list(names)
 
 
 def digests(ders: Sequence[bytes]) -> list[str]:
