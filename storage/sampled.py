@@ -12,7 +12,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, literal, null, select
+from sqlalchemy import BigInteger, Connection, and_, cast, delete, func, insert, literal, null, select
 from sqlalchemy.sql.selectable import Select
 
 from scanner.ledger import Sample, SampledAddress, Stratum
@@ -246,7 +246,7 @@ def standing_members(scan_id: int, standing: str) -> Select[*tuple[Any, ...]]:
     sized = (
         select(
             STANDING.c.mx_set,
-            func.sum(STANDING.c.domains).label("domains"),
+            cast(func.sum(STANDING.c.domains), BigInteger).label("domains"),  # PostgreSQL's sum is a decimal
             func.sum(STANDING.c.weight).label("weight"),
         )
         .where(STANDING.c.standing == standing)

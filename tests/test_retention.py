@@ -5,13 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import func, select
-from storing import START, new_scan
-from test_storage_purge import census, names, sizes
+from storing import START, new_scan, store
+from test_storage_purge import CERTIFICATES, census, names, sizes
 
 from mxcensus.cli import main
+from scanner.records import Role, Sighting
 from storage import experiments
 from storage.database import open_database
 from storage.retention import OF_A_SCAN, last_activity, remove_scan, remove_unused_facts
+from storage.rows import digests
 
 FACTS = {"certificate", "certificate_list", "ca_name_set"}
 DAY = timedelta(days=1)
@@ -174,3 +176,12 @@ async def test_bad_usage_is_one_line_and_loses_nothing(
     assert len(said.splitlines()) == 1
     assert sizes(database) == before
     database.close()
+
+
+async def test_what_another_scan_only_sighted_stays(database):
+    first, second = await census(database), await new_scan(database)
+    presented = digests([b"mine", b"shared-ca"])
+    await store(database, second, *CERTIFICATES[:2], Sighting(1, Role.CLIENT, presented))
+    remove_scan(database, first)
+    assert remove_unused_facts(database) == {"certificate_list": 1, "ca_name_set": 2, "certificate": 1}
+    assert names(database, second)[2] == {b"mine", b"shared-ca"}
