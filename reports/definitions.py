@@ -305,7 +305,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "An issuer in many hands is mostly a software package's or an appliance's default.",
         QUESTION_PUBLIC,
         Source.PRIVATE_SPREAD,
-        order=("1", "2-9", "10-99", "100 or more", "unknown"),
+        order=("1", "2-9", "10-99", "100 and more", "unknown"),
         client_units=(Unit.ISSUER,),
     ),
     Definition(

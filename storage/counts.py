@@ -67,7 +67,7 @@ SIGHTING = "sighting"
 _COUNTED = (Status.MEASURED.value, sightings.SIGHTED, sightings.HEARD)
 
 SPREADS = ((0, "unknown"), (1, "1"), (9, "2-9"), (99, "10-99"))
-SPREAD_MORE = "100 or more"
+SPREAD_MORE = "100 and more"
 ONE_NAME, SAME_CERTIFICATE, DIFFERENT_CERTIFICATES = "one-name", "same-certificate", "different-certificates"
 
 

@@ -29,12 +29,14 @@ def exposed(key):
     return key[0] != "not-affected"
 
 
+CARRIES = {"server+client": "yes", "client-only": "yes", "server-only": "no", "neither": "no"}
 SAME = {  # figures whose keys tell the same class
     "trust": [
         ("hierarchy", lambda k: trust_of_hierarchy(k[0])),
         ("programs", lambda k: trust_of_programs(k[0])),
     ],
     "owner": [(name, lambda k: k[0] if k[0] in OWNERLESS else "owned") for name in ("hierarchy", "issuers")],
+    "need": [("eku", lambda k: CARRIES.get(k[0], k[0])), ("client_need", lambda k: k[0])],
     "affected": [("eku_by_hierarchy", affected), ("exposure", exposed)],
     "affected and trust": [
         ("eku_by_hierarchy", lambda k: (affected(k), trust_of_hierarchy(k[1]))),

@@ -1,7 +1,7 @@
 """Random populations without a database: endpoints as dicts, counted by hand into `Counts` and parts."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from storage import counts
 from storage.contributions import Part
 from storage.profiles import FACTS
 
+EKU = FACTS.index("eku")
 CLASSES = [  # hierarchy, programs, owner: as classification makes them
     ("public-chrome", "chrome+mozilla", "Owner A"),
     ("public-chrome", "apple+chrome+mozilla", "Owner B"),
@@ -78,8 +79,13 @@ class Population:
         routing = {("mx", True): counts.Amount(sum(d[2] for d in self.domains), sum(d[1] for d in self.domains))}
         routing |= {(way, False): counts.Amount(number) for way, number in self.unrouted.items()}
         return counts.Counts(
-            families.facts, tallies, MappingProxyType(routing), self.weighted, {}, {}, "domain", {}
+            families.facts, tallies, MappingProxyType(routing), self.weighted, {}, {}, "domain", self.need()
         )
+
+    def need(self):
+        """The certificates by EKU class, of which nobody looked whether they are presented by clients."""
+        classes = {row["certificate"]: self.profiles[row["profile"]][EKU] for row in self.endpoints}
+        return dict(Counter((eku, False, None) for name, eku in classes.items() if name is not None))
 
     def report(self, names=None, units=None, scan=None):
         """The figures asked for, of those that need no ready-made counts."""
@@ -95,6 +101,9 @@ class Population:
             and definition.source in (Source.PROFILE, Source.TESTED, Source.ROUTING)
             and (unit is not Unit.WEIGHT or self.weighted)
         ]
+        if (names is None or "client_need" in names) and (units is None or Unit.CERTIFICATE in units):
+            (need,) = (definition for definition in DEFINITIONS if definition.id == "client_need")
+            made.append(figures._client_need(census.counts, need, Unit.CERTIFICATE))
         return Report(scan, trust, tuple(made), self.weighted)
 
 

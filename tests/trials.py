@@ -36,6 +36,7 @@ FIGURES = [
     "tls_versions",
     "exposure",
     "exposure_by_program",
+    "client_need",
 ]
 
 

@@ -16,7 +16,8 @@ from typing import NamedTuple, Protocol
 from reports.definitions import MIXED, Definition, Source, Unit
 from reports.disclosure.rules import COALITION, UNKNOWN, Contribution, RefusedError, contribution
 from reports.figures import Figure, Key, Number, Report, common_reason, reason_of
-from scanner.records import Reason, Role, Routing, Status
+from reports.roles import CARRIES
+from scanner.records import EkuClass, Reason, Role, Routing, Status
 from storage.contributions import Numbers, Part
 from storage.profiles import FACTS, Profile
 from storage.temporary import NO_ADDRESS, NOT_ENROLLED
@@ -41,13 +42,19 @@ LINKED = (
     "tls_versions",
     "software",
     "software_by_eku",
+    "client_need",
 )
 """Figures whose ties to one another are known."""
 
 UNITS = (Unit.CERTIFICATE, Unit.MX_HOST, Unit.DOMAIN, Unit.OPERATOR, Unit.WEIGHT)
 """Units whose ties to one another are known."""
 
-KINDS: Mapping[Source, str] = {Source.PROFILE: "measured", Source.TESTED: "tested", Source.ROUTING: "routed"}
+KINDS: Mapping[Source, str] = {
+    Source.PROFILE: "measured",
+    Source.TESTED: "tested",
+    Source.ROUTING: "routed",
+    Source.CLIENT_NEED: "measured",
+}
 """What the coverage of a figure counts, by its source; figures of other sources are withheld."""
 
 OF_CERTIFICATES = frozenset(
@@ -60,6 +67,9 @@ _STATUSES: Mapping[str, frozenset[str]] = {
     "tested": frozenset({Status.MEASURED.value, Status.FAILED.value}),
 }
 _STATUS = FACTS.index("status")
+_EKU = FACTS.index("eku")
+_CLASSES = frozenset(EkuClass)
+_NOBODY_LOOKED = ("unknown", "unknown")
 _OWN = frozenset({*Routing, "no-address", "unresolved", "attempted", "routed"})
 """Coverage of domains that have no operator."""
 
@@ -110,7 +120,20 @@ class Passed:
 def single(unit: Unit, definition: Definition) -> bool:
     """Whether a unit can have one key only, so that `any` is `count` and nothing is mixed."""
     of_one = unit is Unit.CERTIFICATE and OF_CERTIFICATES.issuperset(definition.keys)
-    return of_one or definition.source is Source.ROUTING
+    return of_one or definition.source in (Source.ROUTING, Source.CLIENT_NEED)
+
+
+def key_of(definition: Definition) -> Callable[[Profile], Key]:
+    """The key of a figure in a profile; of `client_need` as far as a census of servers alone can tell."""
+    if definition.source is Source.CLIENT_NEED:
+        return lambda profile: (carries(profile[_EKU]), *_NOBODY_LOOKED)
+    places = [FACTS.index(name) for name in definition.keys]
+    return lambda profile: tuple(profile[at] for at in places)
+
+
+def carries(eku: str) -> str:
+    """Whether a certificate of this class carries clientAuth."""
+    return CARRIES[EkuClass(eku)] if eku in _CLASSES else eku
 
 
 def cells(report: Report, source: Parts, profiles: Mapping[int, Profile]) -> Cells:
@@ -125,8 +148,9 @@ def cells(report: Report, source: Parts, profiles: Mapping[int, Profile]) -> Cel
         raise RefusedError("refused: the scan has certificates that were imported, and only its own can be judged")
     kept: list[Figure] = []
     withheld: dict[tuple[str, Unit], str] = {}
+    certificates = report.figure("eku", Unit.CERTIFICATE)
     for figure in report.figures:
-        why = _why_withheld(figure)
+        why = _why_withheld(figure, certificates)
         if why:
             withheld[figure.name, figure.unit] = why
         else:
@@ -151,10 +175,15 @@ def figure_cells(figure: Figure) -> dict[Cell, Number]:
     return found
 
 
-def _why_withheld(figure: Figure) -> str | None:
+def _why_withheld(figure: Figure, certificates: Figure | None) -> str | None:
     if figure.unit not in UNITS:
         return "its unit adds little to MX hosts, and much to what can be computed"
-    if figure.role is not Role.SERVER or figure.id not in LINKED or figure.definition.source not in KINDS:
+    if figure.id == "client_need":
+        # Only where it says of the certificates of servers what they say themselves, and nothing of who was seen.
+        same = certificates is not None and certificates.coverage == figure.coverage
+        if not same or any(row.key[1:] != _NOBODY_LOOKED for row in figure.rows):
+            return "it counts certificates that others presented too, and who is behind these is not known"
+    elif figure.role is not Role.SERVER or figure.id not in LINKED or figure.definition.source not in KINDS:
         return "who contributes to its cells, or what ties it to other figures, is not known"
     if not all(float(number).is_integer() for number in figure_cells(figure).values()):
         return "its weights are not whole numbers"
@@ -199,10 +228,10 @@ Touched = Callable[[Part], Iterable[Cell]]
 
 def _row_cells(figure: Figure, profiles: Mapping[int, Profile], statuses: frozenset[str]) -> Touched:
     """What a part contributes to in the rows of a figure: nothing through endpoints that do not count."""
-    places = [FACTS.index(name) for name in figure.definition.keys]
-    keys = {n: tuple(p[at] for at in places) for n, p in profiles.items() if p[_STATUS] in statuses}
+    of = key_of(figure.definition)
+    keys = {number: of(profile) for number, profile in profiles.items() if profile[_STATUS] in statuses}
     keys = {number: key for number, key in keys.items() if "" not in key}  # such a fact does not apply
-    mixed = (MIXED,) * len(places)
+    mixed = (MIXED,) * len(figure.definition.keys)
     known: dict[tuple[Numbers, Numbers], tuple[Cell, ...]] = {}
 
     def touched(part: Part) -> tuple[Cell, ...]:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from reports.definitions import DEFINITIONS, MIXED, Definition, Unit
-from reports.disclosure.cells import ATTEMPTED, COVERAGE, KINDS, Cell, single
+from reports.disclosure.cells import ATTEMPTED, COVERAGE, KINDS, Cell, carries, key_of, single
 from reports.figures import Key
 from scanner.records import NOT_AFFECTED, ClientAuth, EkuClass, Hierarchy, Routing, Stage
 from storage.facts import UNCLASSIFIED
-from storage.profiles import FACTS, Profile
+from storage.profiles import Profile
 
 
 class Relation(NamedTuple):
@@ -213,6 +213,7 @@ _PUBLIC = frozenset({Hierarchy.PUBLIC_CHROME, Hierarchy.PUBLIC_NOT_CHROME, Hiera
 LATENT: Mapping[str, tuple[tuple[str, Callable[..., str]], ...]] = {
     "trust class": (("hierarchy", trusted), ("programs", trusting)),
     "owner class": (("hierarchy", owned), ("issuers", owner)),
+    "need class": (("eku", carries), ("client_need", lambda carrying, _presented, _required: carrying)),
     "affected class": (("eku_by_hierarchy", affected), ("exposure", exposed)),
     "affected trust class": (
         ("eku_by_hierarchy", lambda eku, hierarchy: f"{affected(eku, hierarchy)} {trusted(hierarchy)}"),
@@ -227,7 +228,7 @@ def links(profiles: Mapping[int, Profile]) -> frozenset[str]:
     found = set()
     for name, refiners in LATENT.items():
         told = [
-            [of(*key) if key[0] else "" for key in map(_key_of(figure), profiles.values())]
+            [of(*key) if key[0] else "" for key in map(key_of(_DEFINED[figure]), profiles.values())]
             for figure, of in refiners
         ]
         if all(len(set(names)) == 1 for names in zip(*told, strict=True)):
@@ -235,13 +236,7 @@ def links(profiles: Mapping[int, Profile]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _key_of(figure: str) -> Callable[[Profile], Key]:
-    """The key of a figure in a profile."""
-    places = [FACTS.index(name) for name in _KEYS[figure]]
-    return lambda profile: tuple(profile[at] for at in places)
-
-
-_KEYS = {definition.id: definition.keys for definition in DEFINITIONS}
+_DEFINED = {definition.id: definition for definition in DEFINITIONS}
 
 
 def _latent(mine: Mapping[str, Rows], known: frozenset[str], coverage: set[Cell]) -> Iterator[Relation]:
