@@ -65,7 +65,7 @@ class Done:
 
 Admission = Go | Later | Stopped | Refused | Done
 
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.1
 """How long a question waits for others: a session takes seconds, and a transaction for each cost half as much."""
 
 

@@ -23,6 +23,9 @@ from mxcensus.fleet.queueing import BatchedJobs, enter
 
 STEWARD_PRIORITY, ROUTE_PRIORITY = 2, 1
 BATCH = 1000
+MOST = 50
+"""How many jobs are taken at once at most, and at most for a quarter of a worker's places."""
+
 MOST_FAULTS = 5
 """How often one process tries a job that fails by a fault of ours before it is left as failed."""
 
@@ -86,13 +89,15 @@ def connector(url: str) -> PsycopgConnector:
     return PsycopgConnector(conninfo=plain, min_size=1, max_size=6, kwargs=settings)
 
 
-def make_app(url: str, handlers: Handlers | None = None, clock: Callable[[], float] | None = None) -> App:
-    """The queue; with `handlers` one that can also work."""
+def make_app(
+    url: str, handlers: Handlers | None = None, clock: Callable[[], float] | None = None, places: int = 1
+) -> App:
+    """The queue; with `handlers` one that can also work, on as many jobs at once as it has places."""
     opened = connector(url)
     app = App(connector=opened)
     if handlers is None or clock is None:
         return app
-    app.job_manager = BatchedJobs(opened)
+    app.job_manager = BatchedJobs(opened, min(MOST, max(1, places // 4)))
     patience = _Patience(clock)
 
     async def route(context: JobContext, scan: int, first: int, last: int) -> None:

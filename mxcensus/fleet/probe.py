@@ -64,7 +64,7 @@ class Prober:
         async with asyncio.TaskGroup() as group:
             for target in targets:
                 group.create_task(resolve(target.domain))
-        await census.writer.flush()
+        await census.writer.flush(hurry=False)
 
     async def probe(self, scan: int, address: str) -> None:
         """Make the next session of an address, if one may begin; raises `Again` while something is left."""

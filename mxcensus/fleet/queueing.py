@@ -22,8 +22,7 @@ from procrastinate.manager import JobManager
 
 from mxcensus.fleet.batching import Batcher
 
-MOST = 50
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.1
 """How long an end waits for others, so that one statement writes them all."""
 
 _ENTER = """
@@ -95,10 +94,14 @@ async def enter(connector: BaseConnector, jobs: Iterable[Job]) -> None:
 
 
 class BatchedJobs(JobManager):
-    """A job manager for an engine that deletes what went well."""
+    """A job manager for an engine that deletes what went well; it takes at most `most` jobs at once.
 
-    def __init__(self, connector: BaseConnector) -> None:
+    Those are nobody else's until this process gets to them, so there should be fewer than it has places.
+    """
+
+    def __init__(self, connector: BaseConnector, most: int) -> None:
         super().__init__(connector)
+        self._limit = most
         self.waiting: deque[Job] = deque()
         self._most = 1
         self._ended = Batcher[Job, None](self._end, GATHER_SECONDS)
@@ -111,7 +114,7 @@ class BatchedJobs(JobManager):
             rows = await self.connector.execute_query_all_async(
                 query=_TAKE, most=self._most, queues=names, worker_id=worker_id
             )
-            self._most = min(MOST, 2 * self._most) if len(rows) == self._most else max(1, len(rows))
+            self._most = min(self._limit, 2 * self._most) if len(rows) == self._most else max(1, len(rows))
             self.waiting.extend(Job.from_row(row) for row in rows)
         return self.waiting.popleft() if self.waiting else None
 

@@ -158,14 +158,23 @@ def _engine_version() -> str:
     return version("procrastinate")
 
 
+_LOCKED = text(
+    # One order for all, or two workers would wait for each other.
+    "SELECT * FROM fleet_operator WHERE name = ANY(:names) ORDER BY name FOR UPDATE"
+)
+
+
 def operators(connection: Connection, names: list[str]) -> dict[str, Operator]:
     """The rows of operators, made where missing, and locked until the transaction ends."""
-    mine = fleet_operator.c.name.in_(names)
-    known = set(connection.execute(select(fleet_operator.c.name).where(mine)).scalars())
-    upsert(connection, fleet_operator, [asdict(Operator(name)) for name in names if name not in known])
-    # One order for all, or two workers would wait for each other.
-    query = select(fleet_operator).where(mine).order_by(fleet_operator.c.name).with_for_update()
-    return {row.name: Operator(*row) for row in connection.execute(query)}
+    found = _locked(connection, names)
+    if len(found) < len(names):
+        upsert(connection, fleet_operator, [asdict(Operator(name)) for name in names if name not in found])
+        found = _locked(connection, names)
+    return found
+
+
+def _locked(connection: Connection, names: list[str]) -> dict[str, Operator]:
+    return {row.name: Operator(*row) for row in connection.execute(_LOCKED, {"names": names})}
 
 
 _STORE = text(

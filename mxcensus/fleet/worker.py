@@ -124,7 +124,8 @@ class _Worker:
         await asyncio.to_thread(self._check_scans)
         async with Resolver(self._plan.resolvers) as self._resolver:
             handlers = Handlers(self._prober.route, self._prober.probe, self._lead, self._run_job)
-            app = make_app(self._plan.database, handlers, self._clock.seconds)
+            places = self._plan.scan.limits.concurrency
+            app = make_app(self._plan.database, handlers, self._clock.seconds, places)
             self._steward = Steward(app, self._database, self._census, self._clock)
             async with app.open_async():
                 await self._run(app)

@@ -43,7 +43,7 @@ async def queue(url, *jobs):
     await opened.open_async()
     try:
         await enter(opened, jobs)
-        manager = BatchedJobs(opened)
+        manager = BatchedJobs(opened, most=20)
         yield manager, await manager.register_worker(), await manager.register_worker()
     finally:
         await opened.close_async()
