@@ -127,7 +127,9 @@ async def _run(
         await _scan(plan, database, info, stream, progress, watchers, display, stop)
         if plan.both_key_types:
             await look_again(plan, database, info, watchers, stop)
+        database.let_go()
         await asyncio.to_thread(classification.classify_scan, database, info.scan, plan.trust)
+        database.let_go()
         state = "interrupted" if stop.is_set() else "finished"
         await database.set_state(info.scan, state, now())
     return Outcome(

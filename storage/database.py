@@ -64,6 +64,10 @@ class Database:
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
+    def let_go(self) -> None:
+        """Close the connections that nobody uses now: each keeps a cache of what it was last used for."""
+        self.engine.dispose()
+
     def close(self) -> None:
         """Finish the writes that were begun, and close every connection."""
         self._closing.set()
