@@ -53,7 +53,8 @@ UNIT_NOTES: Mapping[Unit, str] = MappingProxyType(
         Unit.OPERATOR: "the registrable domain of the MX host by the public suffix list: an approximation",
         Unit.WEIGHT: "the sum of the weights given with the domains, a domain without one counting nothing; of "
         "what others saw, the sum of their counts: sessions, messages",
-        Unit.ISSUER: "a self-signed certificate's issuer is its key; a private CA is told by its name",
+        Unit.ISSUER: "an issuer is the key that verifies the signature, whatever name it bears: a self-signed "
+        "certificate's own, or that of the private CA; where an old classification lacks it, the issuer's name",
     }
 )
 

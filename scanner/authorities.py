@@ -5,6 +5,9 @@ vouches for it; the same authority may have many (cross-signed, renewed, self-si
 makes a signature be checked once per key, however many certificates carry it.
 """
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scanner import der
@@ -112,6 +115,18 @@ class SigningLimits:
 
     path_length: int
     constraints: NameConstraints | None
+
+
+def issuer_key(child: Child, issuers: Sequence[Authority]) -> str:
+    """What tells the issuer of a certificate from others, as `Classification.issuer_key` has it.
+
+    `issuers` are the authorities whose key verified the signature. Several are one key described in several ways.
+    """
+    if issuers:
+        return min(hashlib.sha256(authority.spki).hexdigest() for authority in issuers)
+    said = [child.issuer] if child.authority_key_id is None else [child.issuer, child.authority_key_id.hex()]
+    kind = "named" if child.authority_key_id is None else "claimed"
+    return f"{kind}:{hashlib.sha256(json.dumps(said).encode()).hexdigest()}"
 
 
 def signing_limits(child: Child) -> SigningLimits | None:

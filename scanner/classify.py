@@ -96,6 +96,7 @@ class Classifier:
             ca_owner=self._owner(best),
             issued_since=since(certificate.not_before, self._dates),
             expires_since=since(certificate.not_after, self._dates),
+            issuer_key=paths.issuer_key,
         )
         return replace(found, exposure=first_forced_renewal(certificate, found, self._policy))
 

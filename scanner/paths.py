@@ -19,6 +19,7 @@ from scanner.authorities import (
     Authority,
     CaCertificate,
     Child,
+    issuer_key,
     new_authority,
     read_child,
     signing_limits,
@@ -70,11 +71,13 @@ class Route:
 class Paths:
     """What was found above one certificate.
 
-    `routes` are those that hold for the certificate itself. `self_signed`: its own key verifies it.
+    `routes` are those that hold for the certificate itself. `self_signed`: its own key verifies it. `issuer_key` is
+    as in a `Classification`.
     """
 
     routes: tuple[Route, ...] = ()
     self_signed: bool = False
+    issuer_key: str | None = None
 
 
 _Routes = dict[Authority, dict[str | None, list[Route]]]
@@ -143,7 +146,9 @@ class Pool:
             for route in _flat(self._settle(issuer, self._routes, lambda _ca: True))
             if self._names_allowed(route.constraints, child)
         )
-        return Paths(tuple(routes), self._self_signed(child))
+        if self._self_signed(child):
+            return Paths(tuple(routes), self_signed=True, issuer_key=certificate.spki_sha256)
+        return Paths(tuple(routes), issuer_key=issuer_key(child, self._issuers_of(child)))
 
     def reaches(self, certificate_list: Sequence[Certificate], anchors: Collection[str]) -> bool:
         """Whether the first certificate has a path to one of `anchors` by the list and `anchors` alone.

@@ -371,6 +371,9 @@ class Classification:
     the month (YYYY-MM) of the first renewal that can no longer be for both roles, `unknown-sunset` or
     `not-affected`. `issued_since` and `expires_since` are the latest dates of the policy table at or before its
     issue and its end, `earlier` where all come later, None where it has no dates; every cohort follows from them.
+    `issuer_key` tells issuers apart: the SHA-256 of the SubjectPublicKeyInfo that verifies the signature; where no
+    such key was seen what the certificate claims, `claimed:` and a digest of issuer name and key identifier, or
+    `named:` and one of the name alone; None where its names cannot be read.
     """
 
     sha256: str
@@ -387,6 +390,7 @@ class Classification:
     exposure: str = NOT_AFFECTED
     issued_since: str | None = None
     expires_since: str | None = None
+    issuer_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,4 +163,5 @@ def _row(scan_id: int, item: Classification) -> Row:
         "exposure": item.exposure,
         "issued_since": item.issued_since,
         "expires_since": item.expires_since,
+        "issuer_key": item.issuer_key,
     }

@@ -22,7 +22,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, distinct, func, literal, or_, select
+from sqlalchemy import Connection, and_, case, distinct, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
@@ -31,7 +31,7 @@ from scanner.records import Hierarchy, Role, Status
 from storage import domain_sets, sightings
 from storage.profiles import FACTS, Profile, sighting_weights, tables
 from storage.schema import certificate, classification, domain
-from storage.temporary import MEMBER, NO_ADDRESS, NOT_ENROLLED, UNITS
+from storage.temporary import MEMBER, NO_ADDRESS, NOT_ENROLLED, PRIVATE, UNITS
 
 DANE, MTA_STS = "dane", "mta_sts"
 REACH = "reach"
@@ -393,23 +393,30 @@ def names_per_address() -> Select[*tuple[Any, ...]]:
 
 
 def private_spread(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """Private issuers by the number of operators that present their certificates.
+    """Private issuers, told apart by their keys, by the number of operators that present their certificates.
 
-    A self-signed certificate's issuer is its own key; a private CA is told by its name.
+    Where the classification has no issuer key yet, a self-signed certificate's own key stands for it, or the
+    issuer's name.
     """
-    # coalesce and outer joins: so SQLite starts from the members, which have no index on the certificate.
-    hierarchy = func.coalesce(classification.c.hierarchy, "")
-    own = hierarchy == Hierarchy.SELF_SIGNED
+    presented = (
+        select(MEMBER.c.certificate, MEMBER.c.operator)
+        .join(PRIVATE, PRIVATE.c.profile == MEMBER.c.profile)
+        .distinct()
+        .subquery()
+    )
+    unkeyed = and_(classification.c.issuer_key.is_(None), certificate.c.sha256 == presented.c.certificate)
+    own = classification.c.hierarchy == Hierarchy.SELF_SIGNED
+    named = case((own, certificate.c.spki_sha256), else_=certificate.c.issuer)
+    # Outer joins: so SQLite starts from what is presented, and looks up only that.
     per_issuer = (
-        select(func.count(distinct(MEMBER.c.operator)).label("operators"))
-        .select_from(MEMBER)
+        select(func.count(distinct(presented.c.operator)).label("operators"))
+        .select_from(presented)
         .outerjoin(
             classification,
-            and_(classification.c.scan_id == scan_id, classification.c.sha256 == MEMBER.c.certificate),
+            and_(classification.c.scan_id == scan_id, classification.c.sha256 == presented.c.certificate),
         )
-        .outerjoin(certificate, certificate.c.sha256 == MEMBER.c.certificate)
-        .where(or_(own, hierarchy == Hierarchy.PRIVATE))
-        .group_by(own, case((own, certificate.c.spki_sha256), else_=certificate.c.issuer))
+        .outerjoin(certificate, unkeyed)
+        .group_by(func.coalesce(classification.c.issuer_key, named))
         .subquery()
     )
     band = _bucket(per_issuer.c.operators, SPREADS, SPREAD_MORE)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from storage import dialects
 from storage.errors import BadDatabase
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 """Every revision of the schema, the oldest first; `tests/test_storage_schema.py` holds it against the scripts."""
 
 SCRIPTS = Path(__file__).parent / "migrations"

@@ -38,6 +38,7 @@ from storage.temporary import (
     MEMBER,
     NO_ADDRESS,
     NOT_ENROLLED,
+    PRIVATE,
     PROFILE,
     SET,
     STANDING,
@@ -98,6 +99,10 @@ _HAS_OWNER = (
 )
 
 
+_OWN_ISSUER = (Hierarchy.PRIVATE, Hierarchy.SELF_SIGNED)
+"""Of these the issuers themselves are counted."""
+
+
 @contextmanager
 def tables(connection: Connection, scan_id: int, role: Role = Role.SERVER) -> Iterator[Mapping[int, Profile]]:
     """The temporary tables, filled from one scan, for as long as the block lasts; gives the profiles.
@@ -134,6 +139,9 @@ def _number(connection: Connection) -> Mapping[int, Profile]:
         profile = _profile(_Columns(*str(facts).split(SEPARATOR)))
         rows.append({"facts": facts, "profile": found.setdefault(profile, len(found) + 1)})
     put(connection, PROFILE, rows)
+    at = FACTS.index("hierarchy")
+    private = [number for profile, number in found.items() if profile[at] in _OWN_ISSUER]
+    put(connection, PRIVATE, ({"profile": number} for number in private))
     return MappingProxyType({number: profile for profile, number in found.items()})
 
 

@@ -269,7 +269,7 @@ def certificate_of(row: Mapping[str, Any]) -> Certificate:
     return Certificate(**values)
 
 
-MORE_MEANING = ("chrome_absence", "subclass", "ca_owner", "exposure", "issued_since", "expires_since")
+MORE_MEANING = ("chrome_absence", "subclass", "ca_owner", "exposure", "issued_since", "expires_since", "issuer_key")
 """Fields of a classification that follow the contract's in rows `certificates` of JSON Lines."""
 
 

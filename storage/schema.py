@@ -332,9 +332,10 @@ classification = Table(
     Column("self_signed", Boolean, nullable=False),
     Column("subclass", Text),
     Column("ca_owner", Text),
-    Column("exposure", String(16)),  # this and the next two: NULL until classified by rules that have them
+    Column("exposure", String(16)),  # this and the next three: NULL until classified by rules that have them
     Column("issued_since", String(10)),
     Column("expires_since", String(10)),
+    Column("issuer_key", Name),  # NULL too where the names cannot be read
     sqlite_with_rowid=False,
 )
 

@@ -5,6 +5,7 @@
     report_band      the ten largest operators
     report_endpoint  endpoint -> all facts that are counted, as one text
     report_profile   that text -> its number
+    report_private   the numbers of those with a private or self-signed certificate
     report_member    endpoint -> its units and its number; a row too for each MX host without endpoints
     report_UNIT      unit -> the lowest and the highest number of its members: equal where all are alike
     report_domain    MX set -> domains, weight, the lowest and the highest number of its hosts
@@ -58,6 +59,7 @@ ENDPOINT = _table(
     Column("weight", Float),
 )
 PROFILE = _table("report_profile", Column("facts", Name, primary_key=True), Column("profile", Integer))
+PRIVATE = _table("report_private", Column("profile", Integer, primary_key=True))
 MEMBER = _table(
     "report_member",
     Column("mx_host", Name, index=True),

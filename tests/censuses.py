@@ -63,8 +63,9 @@ def random_census(
     """A census with every kind of gap: hosts without addresses, unrouted domains, untested and failed endpoints."""
     rng = random.Random(seed)
     census = Census()
+    keyed = seed % 3 > 0
     for number in range(certificates):
-        _certificate(rng, census, number, text)
+        _certificate(rng, census, number, text, keyed=keyed)
     pool = [f"192.0.2.{number}" for number in range(1, addresses + 1)]
     for number in range(hosts):
         host = f"mx{number}.op{rng.randrange(1 + hosts // 2)}.example"
@@ -97,7 +98,7 @@ def _sighting(rng, census, number):
     }
 
 
-def _certificate(rng, census, number, text):
+def _certificate(rng, census, number, text, *, keyed=False):
     sha = hashlib.sha256(f"certificate {number} {rng.random()}".encode()).hexdigest()
     hierarchy = rng.choice(HIERARCHIES)
     public = hierarchy.startswith("public") or hierarchy == "distrusted"
@@ -120,7 +121,11 @@ def _certificate(rng, census, number, text):
         "exposure": rng.choice([None, "2026-09", "2027-03", "unknown-sunset", "not-affected"]),
         "issued_since": rng.choice([None, "earlier", "2026-03-15"]),
         "expires_since": rng.choice(["earlier", "2026-03-15", "2027-03-15"]),
+        "issuer_key": None,  # as before the classification pass found it
     }
+    if keyed:
+        row = census.certificates[sha]
+        row["issuer_key"] = row["spki_sha256"] if self_signed else f"key of a CA {number % 3}"
 
 
 ASKED_NAMES = (None, "empty", "public", "own", "private")
@@ -304,4 +309,5 @@ def _classified(row):
         "exposure": row["exposure"],
         "issued_since": row["issued_since"],
         "expires_since": row["expires_since"],
+        "issuer_key": row["issuer_key"],
     }

@@ -53,6 +53,14 @@ def value_of(census, bands, endpoint, field):
     return next((name for most, name in LIMITS if days < most), "826 or more")
 
 
+def private_issuer(certificate):
+    """What a private issuer is told by: its key; where the classification lacks it, its own key or its name."""
+    kind = {"self-signed": certificate["spki_sha256"], "private": certificate["issuer"]}
+    if certificate["hierarchy"] not in kind:
+        return None
+    return certificate["issuer_key"] or kind[certificate["hierarchy"]]
+
+
 def operator_bands(census):
     """operator -> its band by rank."""
     sizes = Counter()

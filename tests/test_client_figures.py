@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from censuses import UNKNOWN, Census, random_census
-from recount import value_of
+from recount import private_issuer, value_of
 from test_figures import report_of, same_numbers
 from test_render import in_terminal
 
@@ -110,11 +110,9 @@ def test_private_issuers_of_clients_by_operators(case):
     operators = defaultdict(set)
     for row in seen_as(census, "client"):
         if row["sha256"] in census.certificates:
-            certificate = census.certificates[row["sha256"]]
-            issuer = {"self-signed": certificate["spki_sha256"], "private": certificate["issuer"]}
-            if certificate["hierarchy"] in issuer:
-                found = operators[certificate["hierarchy"], issuer[certificate["hierarchy"]]]
-                found.update({row["operator"]} - {None})
+            issuer = private_issuer(census.certificates[row["sha256"]])
+            if issuer is not None:
+                operators[issuer].update({row["operator"]} - {None})
     names = ["unknown", "1", *["2-9"] * 8, *["10-99"] * 90]
     figure = report.figure("private_spread", Unit.ISSUER, Role.CLIENT)
     assert {row.key[0]: row.count for row in figure.rows} == Counter(

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 
 import pytest
 from censuses import START, Census, random_census, store
-from recount import recount
+from recount import private_issuer, recount
 from sqlalchemy import create_engine
 
 from reports import as_csv, as_json, as_markdown
@@ -145,10 +145,9 @@ def test_private_issuers_by_operators(case):
     operators = defaultdict(set)
     for endpoint in census.endpoints:
         if endpoint["status"] == "measured":
-            row = census.certificates[endpoint["certificate"]]
-            issuer = {"self-signed": row["spki_sha256"], "private": row["issuer"]}.get(row["hierarchy"])
+            issuer = private_issuer(census.certificates[endpoint["certificate"]])
             if issuer is not None:
-                operators[row["hierarchy"], issuer].add(census.hosts[endpoint["mx_host"]])
+                operators[issuer].add(census.hosts[endpoint["mx_host"]])
     expected = Counter("1" if len(o) == 1 else "2-9" if len(o) < 10 else "10-99" for o in operators.values())
     figure = report.figure("private_spread", Unit.ISSUER)
     assert {row.key[0]: row.count for row in figure.rows} == expected

@@ -251,7 +251,12 @@ async def test_certificates(database):
     )
     ca = certificate(b"ca", eku_oids=None, eku_class=EkuClass.ABSENT, is_ca=True)
     await store(database, scan_id, leaf, ca, certificate(b"elsewhere"), measured(endpoint(1)))
-    more = {"exposure": "2027-03", "issued_since": "earlier", "expires_since": "2026-03-15"}
+    more = {
+        "exposure": "2027-03",
+        "issued_since": "earlier",
+        "expires_since": "2026-03-15",
+        "issuer_key": "cd" * 32,
+    }
     classify(database, scan_id, [classified(b"leaf", chrome_estimated=True, **more)])
     rows = {row["role"]: row for row in reader.certificates(database, scan_id)}
     server, authority = rows["server"], rows["ca"]
@@ -285,6 +290,7 @@ async def test_certificates(database):
         "exposure": "2027-03",
         "issued_since": "earlier",
         "expires_since": "2026-03-15",
+        "issuer_key": "cd" * 32,
     }
     assert list(server.items()) == list(expected.items())  # in this order
     assert list(authority) == list(expected)
