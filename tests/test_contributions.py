@@ -12,9 +12,15 @@ from reports import figures
 from reports.definitions import Source, Unit
 from reports.disclosure.cells import KINDS, Cell, cells
 from reports.disclosure.rules import contribution
+from reports.roles import CARRIES
+from scanner.records import EkuClass
 from storage import contributions, counts
 
-STATUSES = {Source.PROFILE: ("measured",), Source.TESTED: ("measured", "failed")}
+STATUSES = {
+    Source.PROFILE: ("measured",),
+    Source.TESTED: ("measured", "failed"),
+    Source.CLIENT_NEED: ("measured",),
+}
 
 
 def judged(url, census):
@@ -37,7 +43,11 @@ def behind(census, figure):
     statuses = STATUSES[figure.definition.source]
     for _, amount, endpoints, _, _ in units_of(census, str(figure.unit)):
         kept = [e for e in endpoints if e["status"] in statuses]
-        keys = {tuple(value_of(census, bands, e, field) for field in figure.definition.keys) for e in kept}
+        if figure.id == "client_need":  # released where nobody looked at clients
+            carried = {EkuClass(value_of(census, bands, e, "eku")) for e in kept}
+            keys = {(CARRIES[eku], "unknown", "unknown") for eku in carried}
+        else:
+            keys = {tuple(value_of(census, bands, e, field) for field in figure.definition.keys) for e in kept}
         if not keys:
             continue
         key = keys.pop() if len(keys) == 1 else ("mixed",) * len(figure.definition.keys)

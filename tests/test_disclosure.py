@@ -164,8 +164,8 @@ def test_the_attacker_would_find_what_suppression_forgot(monkeypatch):
 def test_the_attacker_would_find_what_a_difference_tells(monkeypatch):
     monkeypatch.setattr(differences, "_telling", lambda *_: [])
     monkeypatch.setattr(differences._Other, "narrowed", lambda *_: [])
-    _, broken = trials.run("grown", range(12))
-    assert broken
+    _, broken = trials.run("grown", range(14, 21))
+    assert len(broken) >= 2
 
 
 def test_rounded_counts_say_no_more_than_exact_ones(judged):
