@@ -13,6 +13,7 @@ import uvloop
 from mxcensus.plan import BadPlan, Plan
 from mxcensus.steps import make_steps
 from scanner import operators
+from scanner.addresses import network_prefix
 from scanner.ledger import MemoryLedger
 from scanner.pace import SLOW_START_SECONDS, SLOW_START_SHARE, Limits
 from scanner.records import Endpoint, MailRouting, Target
@@ -101,19 +102,23 @@ def operator_loads(endpoints: Iterable[Endpoint], limits: Limits) -> list[Operat
     by_operator: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
         by_operator[operators.operator(endpoint.mx_host)].append(endpoint)
-    spacing = limits.operator_spacing
+    apart = _seconds_apart(limits, limits.per_operator)
     loads = [
         OperatorLoad(
             operator=name,
             mx_hosts=len({endpoint.mx_host for endpoint in theirs}),
             addresses=len({endpoint.address for endpoint in theirs}),
             connections=len(theirs),
-            # Starts are spaced, and only so many sessions run at once: the slower of the two decides.
-            seconds=round(len(theirs) * max(spacing, SESSION_SECONDS / limits.per_operator), 1),
+            seconds=round(len(theirs) * apart, 1),
         )
         for name, theirs in by_operator.items()
     ]
     return sorted(loads, key=lambda load: (-load.connections, load.operator))
+
+
+def _seconds_apart(limits: Limits, at_once: int) -> float:
+    """Starts are spaced, and only so many sessions run at once: the slower of the two decides."""
+    return max(limits.spacing(at_once), SESSION_SECONDS / at_once)
 
 
 def polite_seconds(
@@ -123,11 +128,14 @@ def polite_seconds(
     if not endpoints:
         return 0.0, "nothing"
     most = max(Counter(endpoint.address for endpoint in endpoints).values())
-    bounds = {
+    bounds: dict[str, float] = {
         "rate": len(endpoints) / limits.rate + SLOW_START_SECONDS * (1 - SLOW_START_SHARE) / 2,
         "concurrency": len(endpoints) * SESSION_SECONDS / limits.concurrency,
         "per-operator": max(load.seconds for load in loads),
         "interval": (most - 1) * (limits.interval + SESSION_SECONDS) + SESSION_SECONDS,
     }
+    if limits.per_prefix is not None:
+        fullest = max(Counter(network_prefix(endpoint.address) for endpoint in endpoints).values())
+        bounds["per-prefix"] = fullest * _seconds_apart(limits, limits.per_prefix)
     decides = max(bounds, key=lambda name: bounds[name])
     return round(bounds[decides], 1), decides

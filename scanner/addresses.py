@@ -12,6 +12,9 @@ from types import MappingProxyType
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+PREFIX_BITS = MappingProxyType({4: 24, 6: 48})
+"""What is commonly one network of one site: the shortest prefix of each version that is routed by itself."""
+
 REGISTRY_DATE = "2026-11-24"
 """The state of the registries that the tables show."""
 
@@ -113,6 +116,16 @@ def embedded_ipv4(address: Address) -> ipaddress.IPv4Address | None:
     if int(address) >> 32 == _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
+
+
+def network_prefix(text: str) -> str:
+    """The /24 or /48 that an address is in; that of the IPv4 address where one is embedded.
+
+    Raises ValueError for text that is no address.
+    """
+    address = parse(text)
+    address = embedded_ipv4(address) or address
+    return str(ipaddress.ip_network((address, PREFIX_BITS[address.version]), strict=False))
 
 
 def special_purpose(text: str, own_addresses: Collection[str] = ()) -> str | None:

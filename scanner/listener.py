@@ -9,7 +9,6 @@ grow is bounded, and its address is kept as a prefix only (/24, /48).
 
 import asyncio
 import contextlib
-import ipaddress
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 
+from scanner.addresses import network_prefix
 from scanner.suites import suite_name
 
 MAX_LINE = 2048  # RFC 5321 section 4.5.3.1.4 asks for 512, extensions add to it
@@ -28,7 +28,6 @@ MAX_COMMANDS = 30
 MAX_RECEIVED = 512 * 1024
 MAX_LIST = 20
 READ_BYTES = 16 * 1024
-PREFIX_BITS = {4: 24, 6: 48}
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 
 
@@ -78,10 +77,7 @@ def _key_in(pem: bytes) -> bytes:
 
 def prefix(address: str) -> str:
     """The /24 or /48 that an address is in; all that is kept of a peer's address."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    parsed = mapped or parsed
-    return str(ipaddress.ip_network((parsed, PREFIX_BITS[parsed.version]), strict=False))
+    return network_prefix(address.partition("%")[0])
 
 
 @dataclass(frozen=True, slots=True)

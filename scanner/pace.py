@@ -1,7 +1,7 @@
 """All waiting: which attempt may start now, and which must not start yet.
 
 `Pacer` is a state machine without a clock: `offer` gives it work, `take` hands out what may start now, `finish`
-tells it how an attempt ended. Five bounds hold at once, whatever order work comes in:
+tells it how an attempt ended. Six bounds hold at once, whatever order work comes in:
 
 1. sessions in flight, all together (`concurrency`);
 2. new connections a second, all together (`rate`), reached by a slow start;
@@ -9,24 +9,25 @@ tells it how an attempt ended. Five bounds hold at once, whatever order work com
    next;
 4. sessions at once to one operator (`per_operator`), and 4 / `per_operator` seconds between two starts, so that the
    default of 4 means one new connection a second (never more than `interval`, which spaces single addresses);
-5. an address that answered 4xx or dropped the connection is parked: everything that waits for it waits for
+5. if asked for, sessions at once to one network prefix (`per_prefix`; /24 for IPv4, /48 for IPv6), whoever its
+   operators are, and 4 / `per_prefix` seconds between two starts;
+6. an address that answered 4xx or dropped the connection is parked: everything that waits for it waits for
    15 minutes, then 2 hours, then a day, with jitter; an operator that says twice that we are blocked is left alone.
 
-Waiting work lies in its address, a waiting address in its operator, a waiting operator in one heap by the time at
-which it may next start something; so a step costs O(log n) however much waits, and an operator with a million
+Whose turn it is, `scanner.turns` knows: a step costs O(log n) however much waits, and an operator with a million
 hosts holds up nobody else.
 """
 
-import heapq
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import count
 
+from scanner.addresses import network_prefix
 from scanner.ledger import Work
 from scanner.records import ClientAuth, Failure, Observation, Reason, Stage, Status
+from scanner.turns import Address, Group, Share, Turns
 
 PARK_SECONDS = (900.0, 7200.0, 86400.0)
 """How long an address is left alone after its first, second and later refusals."""
@@ -51,11 +52,16 @@ class Limits:
     per_operator: int = 4
     rate: float = 50.0
     max_attempts: int = 3
+    per_prefix: int | None = None  # None: prefixes have no bound of their own
 
     @property
     def operator_spacing(self) -> float:
         """Seconds between two starts at one operator."""
-        return min(self.interval, 4 / self.per_operator)
+        return self.spacing(self.per_operator)
+
+    def spacing(self, at_once: int) -> float:
+        """Seconds between two starts at a group that may have so many sessions at once."""
+        return min(self.interval, 4 / at_once)
 
 
 @dataclass(slots=True)
@@ -91,30 +97,6 @@ class Aftermath:
     stopped: tuple[Work, ...] = ()
 
 
-@dataclass(slots=True)
-class _Address:
-    operator: str
-    active: int = 0
-    free_at: float = 0.0
-    parked_until: float = 0.0
-    refusals: int = 0
-    waiting: deque[Work] = field(default_factory=deque)
-
-    @property
-    def at(self) -> float:
-        return max(self.free_at, self.parked_until)
-
-
-@dataclass(slots=True)
-class _Operator:
-    active: int = 0
-    next_start: float = 0.0
-    blocked: int = 0
-    stopped: bool = False
-    queued_at: float | None = None  # the time of its one valid entry in the heap
-    ready: list[tuple[float, int, str]] = field(default_factory=list)  # (at, tie, address); entries may be stale
-
-
 class Pacer:
     """See the module. Times are seconds since the epoch; they come in as arguments and never go back."""
 
@@ -125,10 +107,12 @@ class Pacer:
         self.active = 0
         self._operator_of = operator_of
         self._jitter = jitter
-        self._addresses: dict[str, _Address] = {}
-        self._operators: dict[str, _Operator] = {}
-        self._heap: list[tuple[float, int, str]] = []  # (at, tie, operator); entries may be stale
-        self._tie = count()
+        self._addresses: dict[str, Address] = {}
+        self._turns = Turns(
+            limits.per_address,
+            Share(limits.per_operator, limits.operator_spacing),
+            None if limits.per_prefix is None else Share(limits.per_prefix, limits.spacing(limits.per_prefix)),
+        )
         self._tokens = Tokens(limits.rate)
         self._swept_at = 0.0
 
@@ -136,10 +120,14 @@ class Pacer:
         """Let work wait for its turn; a reason says that it never gets one."""
         endpoint = work.endpoint
         name = self._operator_of(endpoint.mx_host)
-        operator = self._operators.setdefault(name, _Operator())
-        if operator.stopped:
+        if self._turns.operator(name).stopped:
             return Reason.OPERATOR_STOPPED
-        address = self._addresses.setdefault(endpoint.address, _Address(name))
+        address = self._addresses.get(endpoint.address)
+        if address is None:
+            prefix = None if self.limits.per_prefix is None else network_prefix(endpoint.address)
+            address = self._addresses[endpoint.address] = self._turns.address(name, prefix)
+        if address.cell.operator.stopped:  # the address came with a name of another operator
+            return Reason.OPERATOR_STOPPED
         if work.not_before is not None:
             due = work.not_before.timestamp()
             if due - now > self.limits.interval:  # put off by a refusal, not by spacing
@@ -148,34 +136,27 @@ class Pacer:
                 address.free_at = max(address.free_at, due)
         address.waiting.append(work)
         self.waiting += 1
-        self._queue(endpoint.address, address)
+        self._turns.queue(address)
         return None
 
     def take(self, now: float) -> list[Work]:
         """The work that may start now; it counts as started."""
         self._tokens.refill(now)
         self._sweep(now)
-        started = []
-        while (
-            self.active < self.limits.concurrency
-            and self._tokens.level >= 1
-            and self._heap
-            and self._heap[0][0] <= now
-        ):
-            at, _, name = heapq.heappop(self._heap)
-            operator = self._operators.get(name)
-            if operator is None or at != operator.queued_at:
-                continue
-            operator.queued_at = None
-            address = self._next_address(operator, now)
-            if address is not None:
-                started.append(self._start(address, now))
-            self._queue_operator(name)
+        started: list[Work] = []
+        while self.active < self.limits.concurrency and self._tokens.level >= 1:
+            work = self._turns.take(now)
+            if work is None:
+                break
+            self._tokens.level -= 1
+            self.active += 1
+            self.waiting -= 1
+            started.append(work)
         return started
 
     def recall(self, mx_host: str, blocked: int) -> None:
         """An earlier run heard from this MX host so often that we are blocked."""
-        operator = self._operators.setdefault(self._operator_of(mx_host), _Operator())
+        operator = self._turns.operator(self._operator_of(mx_host))
         operator.blocked += blocked
         operator.stopped = operator.blocked > 1
 
@@ -188,12 +169,12 @@ class Pacer:
     def heed(self, work: Work, observation: Observation, now: float) -> Aftermath:
         """Park or stop what the end of an attempt says; its slots are kept until `abandon` frees them."""
         address = self._addresses[work.endpoint.address]
-        operator = self._operators[address.operator]
+        operator = address.cell.operator
         operator.blocked += says_blocked(observation)
         if operator.stopped:  # while this session was under way: nothing waits there any more
             return Aftermath()
         if operator.blocked > 1:
-            return self._stop(address.operator)
+            return self._stop(operator)
         return Aftermath(parked=self._park(work, address, observation, now) if is_refusal(observation) else ())
 
     def drop_waiting(self) -> None:
@@ -204,16 +185,15 @@ class Pacer:
 
     def abandon(self, work: Work, now: float) -> None:
         """Free the slots of an attempt that was heeded, was not made after all, or means nothing for others."""
-        address = self._addresses[work.endpoint.address]
-        self._release(address, now)
-        self._queue(work.endpoint.address, address)
+        self.active -= 1
+        self._turns.release(self._addresses[work.endpoint.address], now + self.limits.interval)
 
     def wake_at(self, now: float) -> float | None:
         """When `take` may next have something though no attempt ends; None: only an end can change that."""
-        self._drop_stale()
-        if not self._heap or self.active >= self.limits.concurrency:
+        at = self._turns.next_at()
+        if at is None or self.active >= self.limits.concurrency:
             return None
-        return max(self._heap[0][0], now + self._tokens.wait(now))
+        return max(at, now + self._tokens.wait(now))
 
     def all_parked(self, now: float) -> bool:
         """Whether nothing runs and everything that waits was put off by a refusal."""
@@ -221,26 +201,7 @@ class Pacer:
             return False
         return all(a.parked_until > now for a in self._addresses.values() if a.waiting)
 
-    def _start(self, address: _Address, now: float) -> Work:
-        operator = self._operators[address.operator]
-        work = address.waiting.popleft()
-        address.active += 1
-        operator.active += 1
-        operator.next_start = now + self.limits.operator_spacing
-        self._tokens.level -= 1
-        self.active += 1
-        self.waiting -= 1
-        if address.waiting and address.active < self.limits.per_address:
-            self._queue(work.endpoint.address, address)
-        return work
-
-    def _release(self, address: _Address, now: float) -> None:
-        self.active -= 1
-        address.active -= 1
-        self._operators[address.operator].active -= 1
-        address.free_at = max(address.free_at, now + self.limits.interval)
-
-    def _park(self, work: Work, address: _Address, observation: Observation, now: float) -> tuple[Work, ...]:
+    def _park(self, work: Work, address: Address, observation: Observation, now: float) -> tuple[Work, ...]:
         address.refusals = max(address.refusals + 1, work.attempt)  # a further attempt: an earlier run was refused
         pause = PARK_SECONDS[min(address.refusals, len(PARK_SECONDS)) - 1]
         address.parked_until = now + pause * (1 + self._jitter() / 4)
@@ -251,65 +212,25 @@ class Pacer:
         address.waiting = deque(replace(waiting, not_before=not_before) for waiting in address.waiting)
         return tuple(address.waiting)
 
-    def _stop(self, name: str) -> Aftermath:
-        self._operators[name].stopped = True
+    def _stop(self, operator: Group) -> Aftermath:
+        operator.stopped = True
         stopped: list[Work] = []
         for address in self._addresses.values():
-            if address.operator == name:
+            if address.cell.operator is operator:
                 stopped.extend(address.waiting)
                 address.waiting.clear()
         self.waiting -= len(stopped)
         return Aftermath(stopped=tuple(stopped))
 
-    def _queue(self, key: str, address: _Address) -> None:
-        """Enter an address in its operator, and the operator in the heap, where both could start something."""
-        if address.waiting and address.active < self.limits.per_address:
-            heapq.heappush(self._operators[address.operator].ready, (address.at, next(self._tie), key))
-        self._queue_operator(address.operator)
-
-    def _queue_operator(self, name: str) -> None:
-        operator = self._operators[name]
-        if operator.stopped or not operator.ready or operator.active >= self.limits.per_operator:
-            return
-        at = max(operator.ready[0][0], operator.next_start)
-        if operator.queued_at is None or at < operator.queued_at:
-            operator.queued_at = at
-            heapq.heappush(self._heap, (at, next(self._tie), name))
-
-    def _drop_stale(self) -> None:
-        """Pop heap entries that an earlier one of the same operator has replaced."""
-        while self._heap:
-            at, _, name = self._heap[0]
-            operator = self._operators.get(name)
-            if operator is not None and operator.queued_at == at:
-                return
-            heapq.heappop(self._heap)
-
-    def _next_address(self, operator: _Operator, now: float) -> _Address | None:
-        """The operator's next address that may start now; stale entries on the way are dropped."""
-        if operator.stopped or operator.active >= self.limits.per_operator or operator.next_start > now:
-            return None
-        while operator.ready and operator.ready[0][0] <= now:
-            key = heapq.heappop(operator.ready)[2]
-            address = self._addresses.get(key)
-            if address is None or not address.waiting or address.active >= self.limits.per_address:
-                continue
-            if address.at <= now:
-                return address
-            heapq.heappush(operator.ready, (address.at, next(self._tie), key))
-        return None
-
     def _sweep(self, now: float) -> None:
-        """Forget addresses and operators that hold nothing back any more, so that memory follows what is open."""
+        """Forget addresses and groups that hold nothing back any more, so that memory follows what is open."""
         if now - self._swept_at < max(self.limits.interval, 30.0):
             return
         self._swept_at = now
         idle = [key for key, a in self._addresses.items() if not a.active and not a.waiting and a.at <= now]
         for key in idle:
             del self._addresses[key]
-        used = {a.operator for a in self._addresses.values()}
-        for name in [n for n, o in self._operators.items() if n not in used and not o.stopped and not o.blocked]:
-            del self._operators[name]
+        self._turns.forget_all_but(self._addresses.values())
 
 
 def is_refusal(observation: Observation) -> bool:

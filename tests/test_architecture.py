@@ -56,6 +56,7 @@ PURE = (
     "scanner.handshake_records",
     "scanner.software",
     "scanner.pace",
+    "scanner.turns",
     "reports.definitions",
     "reports.roles",
     "reports.figures",

@@ -185,6 +185,28 @@ def test_an_operator_that_stops_while_sessions_are_under_way_holds_up_nobody():
     assert the_pacer.take(now + 2) == [other]
 
 
+def test_an_address_of_an_operator_that_stopped_takes_no_work_under_another_name():
+    the_pacer = pacer(interval=0, rate=1000, per_operator=1)
+    for now, name in ((START, "a"), (START + 1, "b")):
+        work = Work(Endpoint(f"{name}.op.test", "192.0.2.1", 25), 1)
+        the_pacer.offer(work, now)
+        assert the_pacer.take(now) == [work]
+        the_pacer.finish(work, refused(work, 554, "you are blocked"), now)
+    also = Work(Endpoint("mx.other.test", "192.0.2.1", 25), 1)
+    assert the_pacer.offer(also, START + 2) is Reason.OPERATOR_STOPPED
+    assert the_pacer.all_parked(START + 2)
+
+
+def test_what_is_due_later_holds_up_nothing_that_comes_after_it():
+    for limits in ({}, {"per_prefix": 4}):
+        the_pacer = pacer(interval=60, **limits)
+        later = Work(Endpoint("a.x.test", "192.0.2.1", 25), 2, datetime.fromtimestamp(START + 40, UTC))
+        sooner = Work(Endpoint("b.x.test", "192.0.2.2", 25), 1)
+        the_pacer.offer(later, START)
+        the_pacer.offer(sooner, START + 1)
+        assert the_pacer.take(START + 1) == [sooner]
+
+
 def test_slots_are_kept_between_heeding_the_end_and_abandoning():
     the_pacer = pacer(interval=0, rate=1000)
     first, second = works(1, operators=1, names=2)
@@ -241,15 +263,16 @@ def test_work_of_an_earlier_run_waits_for_its_interval_or_its_parking():
 
 
 def test_memory_follows_what_is_open():
-    the_pacer = pacer(interval=1, rate=10_000, per_operator=1000)
+    the_pacer = pacer(interval=1, rate=10_000, per_operator=1000, per_prefix=1)
     now = START
-    for work in works(200, operators=200):
+    for number, work in enumerate(works(200, operators=200)):
+        work = replace(work, endpoint=replace(work.endpoint, address=f"192.0.{number}.1"))  # noqa: PLW2901
         the_pacer.offer(work, now)
         for ready in the_pacer.take(now):
             the_pacer.finish(ready, observation(ready), now)
         now += 10
     assert len(the_pacer._addresses) < 20
-    assert len(the_pacer._operators) < 20
+    assert max(map(len, (the_pacer._turns.operators, the_pacer._turns.prefixes, the_pacer._turns.cells))) < 20
 
 
 def test_what_counts_as_a_refusal():

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from datetime import UTC, datetime
 
 import pytest
 from test_lab_scan import mxcensus
@@ -10,10 +11,11 @@ from test_lab_scan import mxcensus
 from lab.world import World
 from mxcensus.cli import build_parser
 from mxcensus.commands.scan import make_plan
+from mxcensus.scanning import as_begun
 from mxcensus.steps import source_addresses
 from mxcensus.survey import operator_loads, polite_seconds
 from scanner.pace import Limits
-from scanner.records import Endpoint
+from scanner.records import Endpoint, ScanInfo
 
 
 def endpoints(*rows):
@@ -33,6 +35,8 @@ SHARED = endpoints(*((f"mx.operator-{n}.com", "192.0.2.1") for n in range(3)))
         (ONE, Limits(), 200, "per-operator"),  # one new connection a second
         (ONE, Limits(per_operator=1), 800, "per-operator"),
         (ONE, Limits(interval=0.1), 150, "per-operator"),  # sessions of 3 s, four at once
+        (SPREAD, Limits(per_prefix=1), 800, "per-prefix"),  # all in one /24
+        (ONE, Limits(per_prefix=4), 200, "per-operator"),
         (SHARED, Limits(), 2 * 63 + 3, "interval"),
         ([], Limits(), 0, "nothing"),
     ],
@@ -95,8 +99,36 @@ def test_the_manifest_has_a_digest_of_what_decides_and_where_the_scan_ran():
     assert re.fullmatch("[0-9a-f]{64}", first["settings_sha256"])
     one, two = manifest("--shard", "1/2"), manifest("--shard", "2/2", source=())
     assert one["settings_sha256"] == two["settings_sha256"] != first["settings_sha256"]  # it has half a share
-    for other in (["--interval", "61"], ["--port", "26"], ["--contact", "x"], ["--resolver", "192.0.2.1"]):
+    shared = manifest("--shard", "1/2", "--per-prefix", "4")["limits"]
+    assert (shared["per_operator"], shared["per_prefix"]) == (2, 2)
+    for other in (
+        ["--per-prefix", "4"],
+        ["--interval", "61"],
+        ["--port", "26"],
+        ["--contact", "x"],
+        ["--resolver", "192.0.2.1"],
+    ):
         assert manifest(*other)["settings_sha256"] != first["settings_sha256"]
+
+
+def test_a_resumed_scan_keeps_its_bound_for_prefixes_unless_another_is_named():
+    def plan(*more):
+        return make_plan(build_parser().parse_args(["scan", "--resume", *more]))
+
+    def per_prefix(begun, *more):
+        info = ScanInfo(
+            scan=1, label=None, started_at=datetime.now(UTC), finished_at=None, state="running", tool_version="0",
+            rules_version="0", trust_id="t", seed=1, settings=json.loads(json.dumps(begun)),
+        )  # fmt: skip
+        return as_begun(plan(*more), info).scan.limits.per_prefix
+
+    begun = plan("--per-prefix", "3").manifest()
+    assert per_prefix(begun) == 3
+    assert per_prefix(begun, "--per-prefix", "5") == 5
+    assert per_prefix(plan().manifest()) is None
+    older = plan().manifest()
+    older["limits"] = {name: value for name, value in older["limits"].items() if name != "per_prefix"}
+    assert per_prefix(older) is None
 
 
 def test_source_addresses_are_addresses_of_this_machine():

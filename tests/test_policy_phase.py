@@ -174,6 +174,18 @@ async def test_policy_hosts_that_are_aliases_belong_to_one_operator():
     assert others[-1] - others[0] < theirs[-1] - theirs[0]
 
 
+async def test_policy_hosts_of_one_network_share_its_bound():
+    dns = {f"mta-sts.d{n}.d{n}x": {"A": at(f"192.0.{n % 2}.{n}")} for n in range(8)}
+    limits = Limits(interval=0.05, rate=1000.0, per_operator=100, per_prefix=1)
+    world = World(dns, limits=limits, seconds=0.1)
+    assert set((await world.run()).values()) == {None}
+    assert world.most == 2
+    for network in ("192.0.0.", "192.0.1."):
+        times = sorted(when for _, address, when in world.fetched if address.startswith(network))
+        assert len(times) == 4
+        assert all(later - sooner >= 0.1 for sooner, later in pairwise(times))
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_an_address_that_asks_for_a_pause_is_left_alone(status):
     dns = {f"mta-sts.{n}.example": {"A": at("192.0.2.1")} for n in "abc"} | {

@@ -21,6 +21,7 @@ from lab.process import WorldProcess
 
 HOSTS = 110
 INTERVAL, PER_OPERATOR, RATE, LAG = 0.3, 2, 40, 0.3
+NEIGHBOURS, PER_PREFIX = 20, 3
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,23 @@ def test_not_one_packet_to_who_opted_out_and_the_interval_between_sessions_and_p
 def at_once(visits):
     """The most sessions under way at any one's beginning."""
     return max(sum(other.began <= visit.began < other.ended - LAG for other in visits) for visit in visits)
+
+
+@pytest.mark.timeout(300)
+def test_one_network_sees_no_more_than_its_share_whoever_its_operators_are(tmp_path):
+    """All hosts of this lab are in one /24; its operators may have more together, and had it without the option."""
+    with WorldProcess(NEIGHBOURS, tmp_path, hostile=True) as world:
+        (network,) = {host.address.rpartition(".")[0] for host in world.population.hosts}
+        seen = run_scan(world, tmp_path, "--allow-special-purpose", "--per-prefix", PER_PREFIX)
+    assert {visit.address.rpartition(".")[0] for visit in seen.visits} == {network}
+    assert len({visit.address for visit in seen.visits}) == NEIGHBOURS
+    assert len(HOSTILE_OPERATORS) * PER_OPERATOR > PER_PREFIX == at_once(seen.visits)
+    begins = sorted(visit.began for visit in seen.visits)
+    assert begins[-1] - begins[0] >= (len(begins) - 1) * INTERVAL - LAG  # 4 / PER_PREFIX would be more
+    if seen.packets is not None:  # policy hosts are in the same network
+        begins = sorted(packet.at for packet in seen.packets if packet.begins)
+        assert len(begins) > len(seen.visits)
+        assert begins[-1] - begins[0] >= (len(begins) - 1) * INTERVAL - LAG
 
 
 def test_special_purpose_addresses_see_not_one_connection(world, tmp_path):

@@ -16,6 +16,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.set_defaults(run=run, db=None, trust=None, label=None, resume=False, verbose=False)
     scan.add_targets(parser)
     scan.add_politeness(parser)
+    scan.add_per_prefix(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="the draw of names that the scan will use")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 

@@ -18,7 +18,10 @@ from scanner.shards import Shard
 
 DEFAULTS = Limits()
 TIMEOUT = 60.0
-MANNERS = ("concurrency", "per_address", "interval", "per_operator", "rate", "timeout", "exclude", "mta_sts_port")
+MANNERS = (
+    "concurrency", "per_address", "interval", "per_operator", "per_prefix", "rate", "timeout", "exclude",
+    "mta_sts_port",
+)  # fmt: skip
 """Options without a default of their own: a resumed scan keeps those that are not given as it began."""
 
 
@@ -33,6 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     common.add_database(parser)
     common.add_trust(parser)
     add_politeness(parser)
+    add_per_prefix(parser)
     add = parser.add_argument
     add("--mta-sts", action="store_true", help="also fetch the MTA-STS policies of the domains that have a record")
     add("--mta-sts-port", type=common.port, metavar="N", help="where policy hosts listen (443)")
@@ -150,6 +154,16 @@ def add_politeness(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_per_prefix(parser: argparse.ArgumentParser) -> None:
+    """For what paces its sessions in one process: a fleet does not know prefixes."""
+    parser.add_argument(
+        "--per-prefix",
+        type=common.positive,
+        metavar="N",
+        help="sessions at once to a network prefix, /24 or /48 (default: no bound)",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     plan = make_plan(arguments)
     targets = inputs.Targets(arguments.domains, arguments.file, plan.exclusions)
@@ -213,5 +227,8 @@ def limits(arguments: argparse.Namespace) -> Limits:
 
 
 def _shared(of: Limits, shard: Shard | None) -> Limits:
-    """Addresses belong to one shard, operators to all: each shard keeps its part of their bound."""
-    return of if shard is None else replace(of, per_operator=shard.share(of.per_operator))
+    """Addresses belong to one shard, operators and prefixes to all: each shard keeps its part of their bounds."""
+    if shard is None:
+        return of
+    per_prefix = None if of.per_prefix is None else shard.share(of.per_prefix)
+    return replace(of, per_operator=shard.share(of.per_operator), per_prefix=per_prefix)
