@@ -160,6 +160,11 @@ class Pacer:
         operator.blocked += blocked
         operator.stopped = operator.blocked > 1
 
+    def has_stopped(self, mx_host: str) -> bool:
+        """Whether this host's own operator said twice that we are blocked; its address may have another's."""
+        operator = self._turns.operators.get(self._operator_of(mx_host))
+        return operator is not None and operator.stopped
+
     def finish(self, work: Work, observation: Observation, now: float) -> Aftermath:
         """An attempt is over: what its end says is heeded, and its slots are free."""
         aftermath = self.heed(work, observation, now)

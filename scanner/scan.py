@@ -282,13 +282,18 @@ class _Run:
         """Seconds since the epoch."""
         return self.steps.now().timestamp()
 
+    def note_stopped(self, mx_host: str) -> None:
+        """Work of this host is not done; its operator is named if it is the one that stopped."""
+        if self.pacer.has_stopped(mx_host):
+            self.progress.stopped_operators.add(self.steps.operator_of(mx_host))
+
     async def _offer(self, pacer: Pacer, limit: int) -> bool:
         """Hand pending work to the pacer; False when there is none left."""
         works = await self.ledger.pending(limit)
         for work in works:
             reason = pacer.offer(work, self.clock())
             if reason is not None:
-                self.progress.stopped_operators.add(self.steps.operator_of(work.endpoint.mx_host))
+                self.note_stopped(work.endpoint.mx_host)
                 await self.ledger.park(work, reason)
         return bool(works)
 
@@ -329,7 +334,7 @@ class _Attempts:
         self._pacer.abandon(work, run.clock())  # only now: where the writer cannot follow, nothing new begins
         run.progress.endpoints += 1
         for stopped in aftermath.stopped:
-            run.progress.stopped_operators.add(run.steps.operator_of(stopped.endpoint.mx_host))
+            run.note_stopped(stopped.endpoint.mx_host)
             await run.ledger.park(stopped, Reason.OPERATOR_STOPPED)
 
 

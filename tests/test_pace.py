@@ -194,6 +194,8 @@ def test_an_address_of_an_operator_that_stopped_takes_no_work_under_another_name
         the_pacer.finish(work, refused(work, 554, "you are blocked"), now)
     also = Work(Endpoint("mx.other.test", "192.0.2.1", 25), 1)
     assert the_pacer.offer(also, START + 2) is Reason.OPERATOR_STOPPED
+    assert the_pacer.has_stopped("a.op.test")
+    assert not the_pacer.has_stopped("mx.other.test")
     assert the_pacer.all_parked(START + 2)
 
 
