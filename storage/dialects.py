@@ -112,6 +112,7 @@ def read_much(connection: Connection) -> None:
     """Let this transaction sort and join whole tables in memory, where the database has to be asked for that."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
+        connection.exec_driver_sql("SET LOCAL cursor_tuple_fraction = 1")  # every row is fetched, not the first few
 
 
 class formatted(FunctionElement[str]):  # noqa: N801  # used like a function of SQL
