@@ -92,19 +92,15 @@ async def scan(
         return
     run = _Run(ledger, settings, steps, stop, progress)
     progress.phase = "probe"
-    async with contextlib.aclosing(_stream(run.probe)) as records:
+    async with contextlib.aclosing(_stream(ledger, run.probe)) as records:
         async for record in records:
-            await ledger.note(record)
             yield record
-    await ledger.settle()
     if steps.policies is None or stop.is_set():
         return
     progress.phase = "policies"
-    async with contextlib.aclosing(_stream(run.fetch_policies)) as records:
+    async with contextlib.aclosing(_stream(ledger, run.fetch_policies)) as records:
         async for record in records:
-            await ledger.note(record)
             yield record
-    await ledger.settle()
 
 
 async def survey(
@@ -113,11 +109,9 @@ async def survey(
     """The first two phases, which contact nobody but resolvers: afterwards the ledger has all endpoints."""
     run = _Run(ledger, settings, steps, stop, progress)
     progress.phase = "route"
-    async with contextlib.aclosing(_stream(run.route)) as records:
+    async with contextlib.aclosing(_stream(ledger, run.route)) as records:
         async for record in records:
-            await ledger.note(record)
             yield record
-    await ledger.settle()
     if stop.is_set():
         return
     progress.phase = "select"
@@ -127,8 +121,8 @@ async def survey(
 _Out = asyncio.Queue[Record | None]
 
 
-async def _stream(produce: Callable[[_Out], Awaitable[None]]) -> AsyncGenerator[Record, None]:
-    """The records that `produce` puts out, and its exception if it ends with one.
+async def _stream(ledger: Ledger, produce: Callable[[_Out], Awaitable[None]]) -> AsyncGenerator[Record, None]:
+    """The records that `produce` puts out, and its exception if it ends with one; the ledger is told of all.
 
     To be closed by whoever stops early: the loop would only get to it when it ends itself, and complain.
     """
@@ -143,11 +137,13 @@ async def _stream(produce: Callable[[_Out], Awaitable[None]]) -> AsyncGenerator[
     task = asyncio.ensure_future(run())
     try:
         while (record := await out.get()) is not None:
+            await ledger.note(record)
             yield record
         await task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+    await ledger.settle()
 
 
 def select_names(

@@ -204,6 +204,8 @@ class Families:
     def tallies(self, family: str, sets: _Sets) -> tuple[Tally, ...]:
         """The sets in terms of the family; units without any of its combinations drop out."""
         numbers = self._numbers[family]
+        if not numbers:
+            return ()
         one: dict[int | None, tuple[int, float]] = {}
         for profile, units, weight in sets.alike:
             number = numbers.get(profile)
@@ -224,10 +226,9 @@ class Families:
         return tuple(Tally(own, *amount) for own, amount in sorted(found.items()) if own)
 
     def restated(
-        self, family: str, of: str, told: Iterable[Tally], change: Callable[[Facts], Facts]
+        self, family: str, of: str, told: Sequence[Tally], change: Callable[[Facts], Facts]
     ) -> list[Tally]:
         """Tallies of the family `of` as ones of `family`, whose facts are those after a change."""
-        told = list(told)
         changed = self.restate(family, of, [tally.numbers for tally in told], change)
         return [Tally(numbers, tally.count, tally.weight) for numbers, tally in zip(changed, told, strict=True)]
 
@@ -257,9 +258,8 @@ def _of_unit(families: Families, unit: str, sets: _Sets) -> _Tallies:
 
 def _of_domains(families: Families, standings: Mapping[str, _Sets]) -> _Tallies:
     """Domains; what their own DNS says adds to what their hosts present: without a signed MX there is no DANE."""
-    found = {
-        family: families.tallies(family, _together(standings.values())) for family in FAMILIES if family != DANE
-    }
+    everything = _together(standings.values())
+    found = {family: families.tallies(family, everything) for family in FAMILIES if family != DANE}
     dane: list[Tally] = []
     policies: list[Tally] = []
     for standing, sets in sorted(standings.items()):
