@@ -17,9 +17,10 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.storing import new_scan
 from mxcensus import classification, reporting
 from mxcensus.collector import rare_collections
-from scanner import names, operators, software
+from scanner import operators
 from scanner.ledger import order_key
 from scanner.pace import Limits
 from scanner.records import MailRouting, MxHost, Routing, Target
@@ -29,7 +30,6 @@ from scanner.trust import bundled
 from storage.database import open_database
 from storage.ledger import SqlLedger
 from storage.standing import standing
-from storage.writer import Writer
 
 
 class Ledger(SqlLedger):
@@ -59,24 +59,8 @@ async def run(port: int, count: int, concurrency: int, url: str) -> dict[str, fl
     peak_in_flight = 0
     began, cpu = time.monotonic(), time.process_time()
     idle_rss = resident()
-    scan_id = await database.new_scan(
-        label="bench",
-        started_at=now(),
-        tool_version="0",
-        rules_version="0",
-        trust_id="bundled",
-        seed=1,
-        settings={},
-    )
+    scan_id, writer = await new_scan(database, 1, "bundled")
     await database.set_state(scan_id, "loading")
-    writer = Writer(
-        database,
-        scan_id,
-        seed=1,
-        operator_of=operators.operator,
-        software_of=software.of_observation,
-        ca_name_text=names.name_text,
-    )
     ledger = Ledger(database, writer, scan_id, seed=1, interval=0.0)
     await ledger.add_targets(Target(f"d{number}.op{number % 1000}.test") for number in range(count))
     await database.set_state(scan_id, "running")

@@ -12,19 +12,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 
 import uvloop
 
+from benchmarks.storing import new_scan
 from mxcensus.collector import rare_collections
-from scanner import operators
 from scanner.ledger import order_key
 from scanner.records import MailRouting
 from scanner.resolver import Resolver
 from scanner.routing import route
 from storage.database import open_database
-from storage.writer import Writer
 
 Store = Callable[[MailRouting], Awaitable[None]]
 
@@ -85,13 +83,7 @@ async def forget(_: MailRouting) -> None:
 async def run(port: int, count: int, url: str) -> dict[str, float]:
     bare = await lookups(port, count, forget)
     database = open_database(url)
-    scan_id = await database.new_scan(
-        label="bench", started_at=datetime.now(UTC), tool_version="0", rules_version="0", trust_id=None, seed=SEED,
-        settings={},
-    )  # fmt: skip
-    writer = Writer(
-        database, scan_id, seed=SEED, operator_of=operators.operator, software_of=lambda _: None, ca_name_text=repr
-    )
+    _, writer = await new_scan(database, SEED)
     async with writer:
         taken = await lookups(port, count, writer.write)
         rest = time.process_time()

@@ -15,13 +15,13 @@ import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from benchmarks.storing import new_scan
 from lab.authority import Authority, Leaf
 from mxcensus.collector import rare_collections
-from scanner import certificates, names, operators, software
+from scanner import certificates
 from scanner.ledger import Record, order_key
 from scanner.records import ClientAuth, Endpoint, Observation, Stage, Status
 from storage.database import open_database
-from storage.writer import Writer
 
 BEAT = 0.005
 SEED = 1
@@ -86,14 +86,7 @@ async def longest_pause(done: asyncio.Event) -> float:
 async def run(url: str, count: int) -> dict[str, float]:
     prepared = list(records(count))
     database = open_database(url)
-    scan_id = await database.new_scan(
-        label="bench", started_at=datetime.now(UTC), tool_version="0", rules_version="0", trust_id=None, seed=SEED,
-        settings={},
-    )  # fmt: skip
-    writer = Writer(
-        database, scan_id, seed=SEED, operator_of=operators.operator, software_of=software.of_observation,
-        ca_name_text=names.name_text,
-    )  # fmt: skip
+    _, writer = await new_scan(database, SEED)
     done = asyncio.Event()
     beating = asyncio.create_task(longest_pause(done))
     began, cpu = time.monotonic(), time.process_time()

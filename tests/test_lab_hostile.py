@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from documented import written_table
 from test_lab_scan import exported
 
 from lab.hostile import HOSTILE, matrix
@@ -85,13 +86,5 @@ def test_hostile_servers_cost_bounded_time_and_memory_and_get_the_right_verdict(
 
 def test_the_matrix_in_the_documents_is_this_one():
     """MXCENSUS_WRITE=1 writes it."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    written, end, after = rest.partition(END)
-    assert begin, "no place for the table"
-    assert end, "no end of the table"
-    if os.environ.get("MXCENSUS_WRITE"):
-        written = matrix()
-        DOCUMENT.write_text(before + begin + written + end + after, encoding="utf-8")
-    assert written == matrix()
+    written = written_table(DOCUMENT, BEGIN, END, matrix())
     assert len(re.findall("^[|] ", written, re.MULTILINE)) > 20

@@ -1,12 +1,12 @@
 """A scan of domains whose name servers lie, among honest ones: every row as declared, and nobody is led astray."""
 
 import json
-import os
 import re
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from documented import written_table
 from test_lab_scan import EHLO_NAME, exported, mxcensus
 
 from lab.dns import Nameserver
@@ -64,13 +64,5 @@ def test_lying_name_servers_lead_nobody_astray_and_get_the_right_verdict(tmp_pat
 
 def test_the_matrix_in_the_documents_is_this_one():
     """MXCENSUS_WRITE=1 writes it."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    written, end, after = rest.partition(END)
-    assert begin, "no place for the table"
-    assert end, "no end of the table"
-    if os.environ.get("MXCENSUS_WRITE"):
-        written = matrix()
-        DOCUMENT.write_text(before + begin + written + end + after, encoding="utf-8")
-    assert written == matrix()
+    written = written_table(DOCUMENT, BEGIN, END, matrix())
     assert len(re.findall("^[|] ", written, re.MULTILINE)) == len(LIARS) + 1
