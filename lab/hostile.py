@@ -177,10 +177,11 @@ def sealed(
 
 
 def renegotiating(talk: Talk, context: SSL.Context, *, waits: bool) -> None:
-    """A HelloRequest after a handshake of TLS 1.2; OpenSSL ends when that is declined, unless the server waits."""
+    """A HelloRequest for an answer to EHLO, in TLS 1.2; OpenSSL ends when that is declined, unless it waits."""
     talk.offer()
     talk.say(GO_AHEAD)
     stream = talk.start_tls_by_hand(context, Memory)
+    talk.hear()
     try:
         stream.renegotiate()
     except (OSError, SSL.Error) as error:
