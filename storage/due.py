@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, exists, func, select
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, select
 
 from scanner.ledger import Work
 from scanner.records import Endpoint, Target
@@ -42,38 +43,54 @@ class AddressWork:
         return max(times, default=None)
 
 
+_WORK = (
+    select(
+        endpoint.c.address,
+        endpoint.c.mx_host,
+        endpoint.c.port,
+        endpoint.c.due_attempt,
+        endpoint.c.claimed_attempt,
+        endpoint.c.last_attempt,
+        endpoint.c.claimed_at,
+        endpoint.c.ended_at,
+        endpoint.c.not_before,
+        endpoint.c.done,
+    )
+    .join(
+        mx_address,
+        and_(
+            mx_address.c.scan_id == endpoint.c.scan_id,
+            mx_address.c.mx_host == endpoint.c.mx_host,
+            mx_address.c.address == endpoint.c.address,
+        ),
+    )
+    .where(
+        mx_address.c.scan_id == bindparam("scan_id"),
+        mx_address.c.address.in_(bindparam("addresses", expanding=True)),
+    )
+    .order_by(endpoint.c.address, endpoint.c.order_key, endpoint.c.mx_host, endpoint.c.port)
+)
+
+
 def work_of_addresses(connection: Connection, scan_id: int, addresses: Sequence[str]) -> dict[str, AddressWork]:
     """The work of each address that has endpoints in the scan."""
-    query = (
-        select(endpoint)
-        .join(
-            mx_address,
-            and_(
-                mx_address.c.scan_id == endpoint.c.scan_id,
-                mx_address.c.mx_host == endpoint.c.mx_host,
-                mx_address.c.address == endpoint.c.address,
-            ),
-        )
-        .where(mx_address.c.scan_id == scan_id, mx_address.c.address.in_(addresses))
-        .order_by(endpoint.c.address, endpoint.c.order_key, endpoint.c.mx_host, endpoint.c.port)
-    )
-    found = connection.execute(query).mappings().all()
-    return {address: _address_work(list(rows)) for address, rows in groupby(found, itemgetter("address"))}
+    found = connection.execute(_WORK, {"scan_id": scan_id, "addresses": addresses})
+    return {address: _address_work(list(rows)) for address, rows in groupby(found, itemgetter(0))}
 
 
-def _address_work(rows: Sequence[RowMapping]) -> AddressWork:
+def _address_work(rows: Sequence[Row[*tuple[Any, ...]]]) -> AddressWork:
     works, left, cut_off = [], [], []
     for row in rows:
-        unanswered = row["claimed_attempt"] > row["last_attempt"]
-        if row["ended_at"] is not None:
-            left.append(row["ended_at"])
-        if unanswered and row["claimed_at"] is not None:
-            cut_off.append(row["claimed_at"])
-        if not row["done"]:
-            attempt = max(row["due_attempt"], row["claimed_attempt"] + 1 if unanswered else 1)
-            at = Endpoint(row["mx_host"], row["address"], row["port"])
-            works.append(Work(at, attempt, None if unanswered else row["not_before"]))
-    refusals = sum(max(0, row["due_attempt"] - 1) for row in rows)
+        unanswered = row.claimed_attempt > row.last_attempt
+        if row.ended_at is not None:
+            left.append(row.ended_at)
+        if unanswered and row.claimed_at is not None:
+            cut_off.append(row.claimed_at)
+        if not row.done:
+            attempt = max(row.due_attempt, row.claimed_attempt + 1 if unanswered else 1)
+            at = Endpoint(row.mx_host, row.address, row.port)
+            works.append(Work(at, attempt, None if unanswered else row.not_before))
+    refusals = sum(max(0, row.due_attempt - 1) for row in rows)
     return AddressWork(tuple(works), max(left, default=None), max(cut_off, default=None), refusals)
 
 

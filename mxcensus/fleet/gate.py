@@ -136,8 +136,7 @@ class Gate:
             else self._admit(q, states.get(q.address), operators.get(wanted.get(q.address, "")), now)
             for q in questions
         ]  # fmt: skip
-        if operators:
-            tables.store_operators(connection, list(operators.values()))
+        tables.store_operators(connection, operators.values())
         claims = [(a.work, datetime.fromtimestamp(a.start, UTC)) for a in answers if isinstance(a, Go)]
         self._ledger.claim_within(connection, claims)
         return answers

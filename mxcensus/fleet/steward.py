@@ -103,10 +103,10 @@ class Steward:
                 entries, wanted = [], []
                 pages += 1
                 if pages == 1:  # workers take the first while the rest is entered
-                    await self._database.run(tables.count_jobs)
+                    await self._database.run(tables.analyze)
         await self._enter(census, entries, wanted)
-        await self._database.run(tables.count_jobs)
         await self._keep_tickets(planned)
+        await self._database.run(tables.analyze)
 
     def _ticket(self, census: Census, planned: dict[str, Operator], endpoint: Endpoint) -> float:
         """When the address can be contacted at the earliest: an operator's addresses come one after another."""
@@ -130,6 +130,6 @@ class Steward:
                 stored = tables.operators(connection, page)
                 for name, operator in stored.items():
                     operator.next_ticket = max(operator.next_ticket, planned[name].next_ticket)
-                tables.store_operators(connection, list(stored.values()))
+                tables.store_operators(connection, stored.values())
 
             await self._database.run(keep)

@@ -3,7 +3,9 @@
 Procrastinate makes its own. Nothing here is a result: a fleet's tables may be dropped once its scans are finished.
 """
 
-from dataclasses import asdict
+import json
+from collections.abc import Collection
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -20,7 +22,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    bindparam,
     func,
     inspect,
     select,
@@ -174,22 +175,29 @@ def operators(connection: Connection, names: list[str]) -> dict[str, Operator]:
 
 
 def _locked(connection: Connection, names: list[str]) -> dict[str, Operator]:
-    return {row.name: Operator(*row) for row in connection.execute(_LOCKED, {"names": names})}
+    return {row[0]: Operator(*row) for row in connection.execute(_LOCKED, {"names": names})}
 
 
 _STORE = text(
     """
-    INSERT INTO fleet_operator SELECT * FROM json_populate_recordset(NULL::fleet_operator, :changed)
-    ON CONFLICT (name) DO UPDATE SET next_start = excluded.next_start, next_ticket = excluded.next_ticket,
-        session = excluded.session, leases = excluded.leases, blocked = excluded.blocked
+    UPDATE fleet_operator SET next_start = new.next_start, next_ticket = new.next_ticket, session = new.session,
+        leases = new.leases::json, blocked = new.blocked::json
+    FROM unnest(:name ::text[], :next_start ::float8[], :next_ticket ::float8[], :session ::float8[],
+        :leases ::text[], :blocked ::text[]) AS new(name, next_start, next_ticket, session, leases, blocked)
+    WHERE fleet_operator.name = new.name
     """
-).bindparams(bindparam("changed", type_=JSON))
+)
 
 
-def store_operators(connection: Connection, changed: list[Operator]) -> None:
+def store_operators(connection: Connection, changed: Collection[Operator]) -> None:
     """Write rows that `operators` locked."""
     if changed:
-        connection.execute(_STORE, {"changed": [asdict(operator) for operator in changed]})
+        columns: dict[str, list[Any]] = {
+            field.name: [getattr(operator, field.name) for operator in changed] for field in fields(Operator)
+        }
+        for name in ("leases", "blocked"):
+            columns[name] = [json.dumps(value) for value in columns[name]]
+        connection.execute(_STORE, columns)
 
 
 def queue_is_busy(connection: Connection, scan_id: int) -> tuple[bool, bool, float | None]:
@@ -212,9 +220,12 @@ def queue_is_busy(connection: Connection, scan_id: int) -> tuple[bool, bool, flo
     return bool(routing), bool(probing), None if parked is None else float(parked)
 
 
-def count_jobs(connection: Connection) -> None:
-    """Have the database look at the jobs anew: where it guesses, taking the next costs a hundred times more."""
-    connection.execute(text("ANALYZE procrastinate_jobs"))
+def analyze(connection: Connection) -> None:
+    """Have the database look anew at the jobs, and at what the gate asks of their addresses and operators.
+
+    Where it guesses, taking the next costs a hundred times more, and a question reads every address of the scan.
+    """
+    connection.execute(text("ANALYZE procrastinate_jobs, fleet_operator, endpoint, mx_address"))
 
 
 def prune(connection: Connection, days: int) -> int:
