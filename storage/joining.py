@@ -82,7 +82,7 @@ def not_contacted(database: Database, joined: int) -> tuple[int, int]:
         return connection.scalar(pairs) or 0, connection.scalar(work) or 0
 
 
-_Write = Callable[[Connection, Sequence[Row]], None]
+_Write = Callable[[Connection, Sequence[Row]], object]
 
 
 def _steps(part: int) -> list[tuple[Table, Select[*tuple[object, ...]], _Write]]:
@@ -123,7 +123,7 @@ def _moved(row: Row, joined: int) -> Row:
     return row | {"scan_id": joined} if "scan_id" in row else row
 
 
-def _writing(write: _Write, batch: Sequence[Row]) -> Callable[[Connection], None]:
+def _writing(write: _Write, batch: Sequence[Row]) -> Callable[[Connection], object]:
     return lambda connection: write(connection, batch)
 
 
@@ -166,4 +166,4 @@ def _if(wins: ColumnElement[bool], new: Columns, table: Table, names: Sequence[s
 
 
 def _observations(connection: Connection, batch: Sequence[Row]) -> None:
-    store.write_attempts(connection, [{name: row[name] for name in row if name != "last"} for row in batch])
+    store.write_attempts(connection, batch, latest=False)

@@ -17,7 +17,7 @@ BEGIN
         CREATE ROLE mxcensus_dashboard LOGIN;
     END IF;
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
-    -- Rows enter by way of temporary tables, and reports count in them.
+    -- Reports count in temporary tables.
     EXECUTE format(
         'GRANT CONNECT, TEMPORARY ON DATABASE %I TO mxcensus_scanner, mxcensus_dashboard', current_database());
 END

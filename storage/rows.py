@@ -165,6 +165,7 @@ def observation_row(
     return {
         **key,
         "attempt": observation.attempt,
+        "last": True,
         "status": observation.status.value,
         "stage": observation.stage.value,
         "failure": None if observation.failure is None else observation.failure.value,

@@ -15,7 +15,7 @@ from scanner.ledger import Record, order_key
 from scanner.policy_records import StsPolicy, StsRecord
 from scanner.records import Certificate, Endpoint, MailRouting, MxHost, Observation, Role, Sighting
 from storage import rows
-from storage.dialects import Columns, upsert
+from storage.dialects import Columns, add, upsert
 from storage.rows import Row
 from storage.schema import (
     ca_name_set,
@@ -240,42 +240,44 @@ def better_role(new: Columns) -> Columns:
 
 
 def _write_observations(connection: Connection, batch: Batch) -> None:
-    upsert(connection, endpoint, list(batch.endpoints.values()), _attempted)
-    write_attempts(connection, batch.observations)
+    later = upsert(connection, endpoint, list(batch.endpoints.values()), _attempted, _is_later)
+    write_attempts(connection, batch.observations, latest=later == len(batch.endpoints))
+
+
+def _is_later(new: Columns) -> ColumnElement[bool]:
+    return new["last_attempt"] > endpoint.c.last_attempt
 
 
 def _attempted(new: Columns) -> Columns:
     stored = endpoint.c
-    later = new["last_attempt"] > stored.last_attempt
     return {
         "claimed_attempt": greater(new["claimed_attempt"], stored.claimed_attempt),
-        "last_attempt": greater(new["last_attempt"], stored.last_attempt),
-        "ended_at": case((later, new["ended_at"]), else_=stored.ended_at),
+        "last_attempt": new["last_attempt"],
+        "ended_at": new["ended_at"],
         "reason": case((new["last_attempt"] >= stored.due_attempt, None), else_=stored.reason),
     }
 
 
-def write_attempts(connection: Connection, observations: Sequence[Row]) -> None:
-    """Write rows of `observation` without their `last`; their endpoints are written already."""
-    upsert(connection, observation, observations, computed={"last": _is_last})
-    retries = [row for row in observations if row["attempt"] > 1]
-    if retries:
-        connection.execute(_NO_LONGER_LAST, [{f"_{name}": row[name] for name in _ATTEMPT_KEY} for row in retries])
+def write_attempts(connection: Connection, observations: Sequence[Row], *, latest: bool) -> None:
+    """Write rows of `observation`, whose endpoints are written already; `latest` if none of them has a later one.
 
-
-def _is_last(given: Columns) -> ColumnElement[bool]:
-    """Whether no later attempt is stored; `endpoint` was written before, and knows."""
-    last = select(endpoint.c.last_attempt).where(*(endpoint.c[name] == given[name] for name in _ENDPOINT_KEY))
-    return given["attempt"] >= last.scalar_subquery()
+    All say that they are the last attempt; those that are not, or no longer, are found out here.
+    """
+    add(connection, observation, observations)
+    doubtful = [row for row in observations if row["attempt"] > 1 or not latest]
+    if doubtful:
+        connection.execute(_NOT_LAST, [{f"_{name}": row[name] for name in _ENDPOINT_KEY} for row in doubtful])
 
 
 _ENDPOINT_KEY: Sequence[str] = ("scan_id", "order_key", "mx_host", "address", "port")
-_ATTEMPT_KEY: Sequence[str] = (*_ENDPOINT_KEY, "attempt")
-_NO_LONGER_LAST = (
+_NOT_LAST = (
     update(observation)
     .where(
         *(observation.c[name] == bindparam(f"_{name}") for name in _ENDPOINT_KEY),
-        observation.c.attempt < bindparam("_attempt"),
+        observation.c.attempt
+        < select(endpoint.c.last_attempt)
+        .where(*(endpoint.c[name] == bindparam(f"_{name}") for name in _ENDPOINT_KEY))
+        .scalar_subquery(),
         observation.c.last,
     )
     .values(last=False)

@@ -15,14 +15,15 @@ Name = Text().with_variant(Text(collation="C"), "postgresql")
 _Bind = Callable[[Any], Any]
 
 
-def _utc(value: datetime) -> datetime:
+def utc(value: datetime) -> datetime:
+    """An aware time in UTC. Raises `ValueError` for a naive one."""
     if value.tzinfo is None:
         raise ValueError("a time without a zone")
     return value.astimezone(UTC)
 
 
 def _sqlite_text(value: datetime | None) -> str | None:
-    return None if value is None else _utc(value).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return None if value is None else utc(value).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -32,7 +33,7 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
-        return None if value is None else _utc(value)
+        return None if value is None else utc(value)
 
     def bind_processor(self, dialect: Dialect) -> _Bind | None:
         """For SQLite the text that SQLAlchemy would make of a time, at a tenth of the cost."""
