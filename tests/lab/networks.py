@@ -28,20 +28,20 @@ def missing():
 
 
 class Namespace:
-    """One; `prefix` before a command runs it there, `cut` pulls the cable, `close` removes everything."""
+    """One, at `address`; `prefix` before a command runs it there, `cut` pulls the cable, `close` removes it."""
 
     def __init__(self):
         number = os.getpid() * 16 + next(_numbers)
         self.name = f"mxc{number}"
         self._here, there = f"{self.name}h", f"{self.name}n"
         third, fourth = number // 64 % 256, number % 64 * 4
-        ours, theirs = (f"10.213.{third}.{fourth + host}" for host in (1, 2))
+        ours, self.address = (f"10.213.{third}.{fourth + host}" for host in (1, 2))
         self.prefix = ("ip", "netns", "exec", self.name)
         self._run("ip", "netns", "add", self.name)
         try:
             self._run("ip", "link", "add", self._here, "type", "veth", "peer", "name", there, "netns", self.name)
             self._run("ip", "address", "add", f"{ours}/30", "dev", self._here)
-            self._run(*self.prefix, "ip", "address", "add", f"{theirs}/30", "dev", there)
+            self._run(*self.prefix, "ip", "address", "add", f"{self.address}/30", "dev", there)
             self._run("ip", "link", "set", self._here, "up")
             self._run(*self.prefix, "ip", "link", "set", there, "up")
             # There the loopback device stays down, and loopback's addresses are this side's.
