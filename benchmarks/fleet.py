@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("count", type=int, nargs="?")
     parser.add_argument("--routed", action="store_true")
     options = parser.parse_args()
-    cluster = postgres.Cluster(postgres.programs())
+    cluster = postgres.Cluster(postgres.programs(), postgres.SHIPPED)
     try:
         print(json.dumps({"ratios": ratios, "overhead": overhead}[options.what](cluster, options)))
     finally:

@@ -43,7 +43,7 @@ def census(*arguments: object) -> dict[str, float]:
 def databases() -> Iterator[dict[str, str]]:
     """URLs of empty databases: SQLite, and PostgreSQL where its server programs are installed."""
     sys.path.insert(0, str(HERE.parent / "tests"))
-    from postgres import Cluster, programs  # noqa: PLC0415  # the tests' own
+    from postgres import SHIPPED, Cluster, programs  # noqa: PLC0415  # the tests' own
 
     with tempfile.TemporaryDirectory() as folder:
         found = {"SQLite": f"sqlite:///{folder}/bench.db"}
@@ -51,7 +51,7 @@ def databases() -> Iterator[dict[str, str]]:
         if binaries is None:
             yield found
             return
-        cluster = Cluster(binaries)
+        cluster = Cluster(binaries, SHIPPED)
         try:
             yield found | {"PostgreSQL": cluster.database()}
         finally:

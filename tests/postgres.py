@@ -27,10 +27,16 @@ def programs():
     return Path(other).resolve().parent if other else None
 
 
-class Cluster:
-    """One server. `stop` and `start` are an outage; `destroy` ends it."""
+SMALL = {"shared_buffers": "32MB"}
+"""For tests, of which several run at once."""
+SHIPPED = {"shared_buffers": "1GB", "max_wal_size": "8GB", "wal_compression": "on"}
+"""Those of docker-compose.yml, for measuring."""
 
-    def __init__(self, binaries):
+
+class Cluster:
+    """One server, with these settings beside its own. `stop` and `start` are an outage; `destroy` ends it."""
+
+    def __init__(self, binaries, settings=SMALL):
         self._binaries = binaries
         self._numbers = count(1)
         self._templates = set()
@@ -42,11 +48,12 @@ class Cluster:
         self._run(
             "initdb", "-D", "data", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-N", "-U", "postgres"
         )
-        with (self.directory / "data/postgresql.conf").open("a") as settings:
-            settings.write(
+        with (self.directory / "data/postgresql.conf").open("a") as settings_file:
+            settings_file.write(
                 "listen_addresses = ''\nfsync = off\nfull_page_writes = off\nmax_connections = 50\n"
-                f"shared_buffers = 32MB\nunix_socket_directories = '{self.directory}'\n"
+                f"unix_socket_directories = '{self.directory}'\n"
             )
+            settings_file.writelines(f"{name} = {value}\n" for name, value in settings.items())
         self.start()
 
     @staticmethod

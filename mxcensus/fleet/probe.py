@@ -57,14 +57,17 @@ class Prober:
         targets = await census.database.read(lambda connection: unrouted(connection, scan, first, last))
 
         async def resolve(domain: str) -> None:
-            async with self._lookups:
-                await census.writer.write(await census.steps.route(domain))
+            await census.writer.write(await census.steps.route(domain))
             self.counts.domains += 1
 
         async with asyncio.TaskGroup() as group:
             for target in targets:
-                group.create_task(resolve(target.domain))
+                await self._lookups.acquire()  # before there is a task: hundreds of jobs wait here at once
+                group.create_task(resolve(target.domain)).add_done_callback(self._resolved)
         await census.writer.flush(hurry=False)
+
+    def _resolved(self, _: asyncio.Task[None]) -> None:
+        self._lookups.release()
 
     async def probe(self, scan: int, address: str) -> None:
         """Make the next session of an address, if one may begin; raises `Again` while something is left."""

@@ -16,6 +16,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+import postgres
 import pytest
 from conftest import need
 from fleets import Fleet
@@ -38,6 +39,11 @@ def test_the_file_is_a_compose_file():
     COMPOSE.validate()
     with pytest.raises(ValueError, match="restrat"):
         compose_spec.PyCompose.from_yaml(TEXT.replace("restart:", "restrat:", 1))
+
+
+def test_what_is_measured_has_the_settings_that_are_shipped():
+    given = set(SERVICES["postgres"].command)
+    assert {f"{name}={value}" for name, value in postgres.SHIPPED.items()} <= given
 
 
 def test_the_services_of_a_census_are_there():
