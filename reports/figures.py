@@ -238,15 +238,21 @@ Members = tuple[tuple[tuple[int, ...], Number], ...]
 
 
 class _Census:
-    """The counts, with the coverage that several figures share computed once."""
+    """The counts, with what several figures share computed once."""
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
         self._coverages: dict[tuple[Unit, frozenset[str]], Coverage] = {}
+        self._members: dict[tuple[Unit, str, frozenset[int]], Members] = {}
 
-    def members(self, unit: Unit, family: str, counted: Iterable[int]) -> Members:
+    def members(self, unit: Unit, family: str, counted: frozenset[int]) -> Members:
         """Units with at least one number that counts; the others are not measured."""
-        keep = frozenset(counted)
+        key = (unit, family, counted)
+        if key not in self._members:
+            self._members[key] = self._only(*key)
+        return self._members[key]
+
+    def _only(self, unit: Unit, family: str, keep: frozenset[int]) -> Members:
         found: dict[tuple[int, ...], Number] = {}
         for tally in self._tallies(unit, family):
             numbers = tuple(number for number in tally.numbers if number in keep)
@@ -361,7 +367,7 @@ def _rows(census: _Census, definition: Definition, unit: Unit, measured: Number 
     mixed = (MIXED,) * len(definition.keys)
     counts: dict[Key, Number] = {}
     touched: dict[Key, Number] = {}
-    for numbers, amount in census.members(unit, family, counted):
+    for numbers, amount in census.members(unit, family, frozenset(counted)):
         keys = {key_of[number] for number in numbers}
         _add(counts, next(iter(keys)) if len(keys) == 1 else mixed, amount)
         for key in keys:

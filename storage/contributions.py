@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, literal, select
 from sqlalchemy.sql.selectable import Select
 
-from storage.profiles import Profile, tables
+from storage.profiles import Profile, fill_domains, tables
 from storage.schema import mx_set_host
 from storage.temporary import DOMAINS, MEMBER, UNITS
 
@@ -81,6 +81,7 @@ class Contributions:
 def reading(connection: Connection, scan_id: int) -> Iterator[Contributions]:
     """The contributions of a scan, for as long as the block lasts."""
     with tables(connection, scan_id) as profiles:
+        fill_domains(connection, scan_id)
         yield Contributions(connection, scan_id, profiles)
 
 

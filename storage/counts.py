@@ -1,7 +1,7 @@
 """Counts one scan for the reports: each aggregate one named SELECT, the same on SQLite and PostgreSQL.
 
     alike      units whose members all have one profile: profile -> how many
-    differing  the other units, a row a member, unit after unit
+    differing  the other units with the profiles of their members
     names_per_address  addresses by what their names present
     private_spread     private issuers by number of operators
     of domains: in `storage.domain_sets`; sighting_weights, client_need: in `storage.profiles`, `storage.sightings`
@@ -17,8 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +27,7 @@ from sqlalchemy.sql.selectable import Select
 from scanner.policy_records import Dane
 from scanner.records import Hierarchy, Role, Status
 from storage import domain_sets, sightings
-from storage.profiles import FACTS, Profile, sighting_weights, tables
+from storage.profiles import FACTS, Profile, fill_domains, sighting_weights, tables
 from storage.schema import certificate, classification, domain
 from storage.temporary import MEMBER, NO_ADDRESS, NOT_ENROLLED, PRIVATE, UNITS
 
@@ -121,11 +119,12 @@ def read(connection: Connection, scan_id: int, role: Role = Role.SERVER, *, clie
     with tables(connection, scan_id, role) as profiles, ThreadPoolExecutor(1) as aside:
         # Units become tallies beside the SELECTs that follow, during which the interpreter is free.
         families = Families(profiles)
-        made = [aside.submit(_of_domains, families, _domains_by_standing(connection, scan_id))]
-        made += [
+        made = [
             aside.submit(_of_unit, families, unit, _sets(connection, unit))
             for unit in (*UNITS, "endpoint", SIGHTING)
         ]
+        fill_domains(connection, scan_id)
+        made.append(aside.submit(_of_domains, families, _domains_by_standing(connection, scan_id)))
         return Counts(
             routing=read_routing(connection),
             weighted=weigh or sighted,
@@ -294,9 +293,9 @@ def _domains_by_standing(connection: Connection, scan_id: int) -> Mapping[str, _
     for standing, profile, units, weight in connection.execute(domain_sets.alike()):
         alike.setdefault(standing, []).append((profile, int(units), weight))
     rows = connection.execute(domain_sets.differing(scan_id), execution_options={"yield_per": _AT_ONCE})
-    for (_, _, standing, units, weight), members in groupby(rows, itemgetter(0, 1, 2, 3, 4)):
+    for standing, units, weight, members in rows:
         several = differing.setdefault(standing, {})
-        key = frozenset([row[5] for row in members])
+        key = _numbers(members)
         count, sum_of_weights = several.get(key, _NOTHING)
         several[key] = (count + int(units), sum_of_weights + weight)
     return {
@@ -320,9 +319,13 @@ def _sets(connection: Connection, unit: str) -> _Sets:
         return _Sets(_alike(connection, endpoints_alike()), ())
     if unit == SIGHTING:
         return _Sets(_alike(connection, sighting_weights()), ())
-    rows = connection.execute(units_differing(unit), execution_options={"yield_per": _AT_ONCE})
-    several = Counter(frozenset([row[1] for row in members]) for _, members in groupby(rows, itemgetter(0)))
+    several = Counter(_numbers(members) for (members,) in connection.execute(units_differing(unit)))
     return _Sets(_alike(connection, units_alike(unit)), [(key, units, 0.0) for key, units in several.items()])
+
+
+def _numbers(members: str) -> frozenset[int]:
+    """What `domain_sets.one_text` made one of."""
+    return frozenset(map(int, members.split(",")))
 
 
 def _alike(connection: Connection, statement: Select[*tuple[Any, ...]]) -> list[tuple[int, int, float]]:
@@ -353,13 +356,14 @@ def units_alike(unit: str) -> Select[*tuple[Any, ...]]:
 
 
 def units_differing(unit: str) -> Select[*tuple[Any, ...]]:
-    """The other units with the profile of each member, unit after unit."""
+    """The profiles of all members of each of the other units."""
     table = UNITS[unit]
     return (
-        select(table.c.unit, MEMBER.c.profile)
+        select(domain_sets.one_text(MEMBER.c.profile))
+        .select_from(table)
         .join(MEMBER, MEMBER.c[unit] == table.c.unit)
         .where(table.c.low != table.c.high)
-        .order_by(table.c.unit)
+        .group_by(table.c.unit)
     )
 
 

@@ -118,6 +118,8 @@ def read_much(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
         connection.exec_driver_sql("SET LOCAL cursor_tuple_fraction = 1")  # every row is fetched, not the first few
+    else:
+        connection.exec_driver_sql("PRAGMA threads=2")  # that may sort beside the statement
 
 
 class formatted(FunctionElement[str]):  # noqa: N801  # used like a function of SQL

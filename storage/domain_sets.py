@@ -3,7 +3,7 @@
     standing_sizes, set_sizes  the one pass over all domains, and what follows from it
     operator_sizes             the largest operators
     domain_ends                which sets have hosts that are all alike
-    alike, differing           those sets with the one profile; the others, a row a member, set after set
+    alike, differing           those sets with the one profile; the others with all
     routing_amounts            domains by routing
 
 A standing is what a domain's own DNS says: whether its answer to MX is authenticated and, after a space, its
@@ -12,7 +12,7 @@ MTA-STS.
 
 from typing import Any
 
-from sqlalchemy import and_, case, func, literal, select
+from sqlalchemy import String, and_, case, cast, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
@@ -112,15 +112,20 @@ def alike() -> Select[*tuple[Any, ...]]:
 
 
 def differing(scan_id: int) -> Select[*tuple[Any, ...]]:
-    """The other MX sets by routing and standing: domains, weight, and the profile of each member."""
+    """The other MX sets by standing: domains, weight, and the profiles of their members, as `counts` reads them."""
     # Outer joins, as in `operator_sizes`.
     profile = func.coalesce(MEMBER.c.profile, NO_ADDRESS)
     key = (STANDING.c.mx_set, STANDING.c.routing, STANDING.c.standing)
     return (
-        select(*key, STANDING.c.domains, STANDING.c.weight, profile)
+        select(STANDING.c.standing, func.max(STANDING.c.domains), func.max(STANDING.c.weight), one_text(profile))
         .join(DOMAINS, DOMAINS.c.unit == STANDING.c.mx_set)
         .outerjoin(mx_set_host, and_(mx_set_host.c.scan_id == scan_id, mx_set_host.c.mx_set == STANDING.c.mx_set))
         .outerjoin(MEMBER, MEMBER.c.mx_host == mx_set_host.c.mx_host)
         .where(DOMAINS.c.low != DOMAINS.c.high)
-        .order_by(*key)
+        .group_by(*key)
     )
+
+
+def one_text(number: ColumnElement[int]) -> ColumnElement[str]:
+    """The numbers of a group as one text, which is fetched in less time than a row for each."""
+    return func.aggregate_strings(cast(number, String), ",")

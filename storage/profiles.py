@@ -105,7 +105,7 @@ _OWN_ISSUER = (Hierarchy.PRIVATE, Hierarchy.SELF_SIGNED)
 
 @contextmanager
 def tables(connection: Connection, scan_id: int, role: Role = Role.SERVER) -> Iterator[Mapping[int, Profile]]:
-    """The temporary tables, filled from one scan, for as long as the block lasts; gives the profiles.
+    """The temporary tables but `DOMAINS`, filled from one scan, for as long as the block lasts; gives the profiles.
 
     Role client has sightings only, role server has endpoints and sightings.
     """
@@ -126,9 +126,12 @@ def tables(connection: Connection, scan_id: int, role: Role = Role.SERVER) -> It
         fill(connection, MEMBER, members(scan_id) if served else sighted_members())
         for name, table in UNITS.items():
             fill(connection, table, unit_ends(name))
-        if served:
-            fill(connection, DOMAINS, domain_sets.domain_ends(scan_id))
         yield profiles
+
+
+def fill_domains(connection: Connection, scan_id: int) -> None:
+    """Fill `DOMAINS` too, while the others are there: apart, since units can be added up meanwhile."""
+    fill(connection, DOMAINS, domain_sets.domain_ends(scan_id))
 
 
 def _number(connection: Connection) -> Mapping[int, Profile]:

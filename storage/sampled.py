@@ -31,7 +31,7 @@ from storage.counts import (
     read_routing,
     standing_changes,
 )
-from storage.profiles import FACTS, Profile, tables
+from storage.profiles import FACTS, Profile, fill_domains, tables
 from storage.schema import mx_set_host, sample_address, sample_stratum
 from storage.temporary import DOMAINS, MEMBER, STANDING
 
@@ -121,6 +121,7 @@ def read(connection: Connection, scan_id: int) -> SampleCounts | None:
     stratum_of = {drawn.cluster: drawn.stratum for drawn in sample.addresses}
     clusters = {drawn.address: drawn.cluster for drawn in sample.addresses}
     with tables(connection, scan_id) as profiles:
+        fill_domains(connection, scan_id)
         families = Families(profiles)
         outside = frozenset(number for number, facts in profiles.items() if _is_outside(facts))
         groups: dict[tuple[str, str], tuple[Group, ...]] = {}

@@ -18,7 +18,19 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Float, Integer, MetaData, SmallInteger, Table, insert, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    insert,
+    text,
+)
 from sqlalchemy.sql.selectable import Select
 
 from storage import dialects
@@ -32,9 +44,14 @@ NOT_ENROLLED = -1
 _metadata = MetaData()
 
 
-def _table(name: str, *columns: Column[Any]) -> Table:
-    keyed = any(column.primary_key for column in columns)
-    return Table(name, _metadata, *columns, prefixes=["TEMPORARY"], sqlite_with_rowid=not keyed)
+def _table(name: str, *items: Column[Any] | Index) -> Table:
+    keyed = any(isinstance(item, Column) and item.primary_key for item in items)
+    table = Table(name, _metadata, *items, prefixes=["TEMPORARY"], sqlite_with_rowid=not keyed)
+    # Keys and indexes are how SQLite joins; PostgreSQL hashes, and would only have to keep them.
+    table.primary_key.ddl_if(dialect="sqlite")
+    for index in table.indexes:
+        index.ddl_if(dialect="sqlite")
+    return table
 
 
 STANDING = _table(
@@ -62,11 +79,12 @@ PROFILE = _table("report_profile", Column("facts", Name, primary_key=True), Colu
 PRIVATE = _table("report_private", Column("profile", Integer, primary_key=True))
 MEMBER = _table(
     "report_member",
-    Column("mx_host", Name, index=True),
+    Column("mx_host", Name),
     Column("address", Name),
     Column("operator", Name),
     Column("certificate", Name),
     Column("profile", Integer),
+    Index("report_member_host", "mx_host", "profile"),  # all that is asked of the hosts of a domain
 )
 UNITS: Mapping[str, Table] = MappingProxyType(
     {
