@@ -122,6 +122,12 @@ def read_much(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA threads=2")  # that may sort beside the statement
 
 
+def analyze(connection: Connection, table: Table) -> None:
+    """Have a planner that goes by statistics look at a table that was just filled; SQLite's goes by the keys."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"ANALYZE {table.name}")
+
+
 class formatted(FunctionElement[str]):  # noqa: N801  # used like a function of SQL
     """Values as text in the places of `%s` in the first argument, "" for NULL; quicker than to chain them."""
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    Table,
     and_,
     case,
     delete,
@@ -44,7 +45,7 @@ from sqlalchemy import Row as AnyRow
 from scanner.ledger import Record, Sample, Work, merge_targets, order_key
 from scanner.policy_records import StsRecord
 from scanner.records import Endpoint, Failure, Reason, Stage, Target
-from storage import sampled
+from storage import dialects, sampled
 from storage.database import Database
 from storage.dialects import Columns, upsert
 from storage.rows import Row, endpoint_key
@@ -101,6 +102,7 @@ class SqlLedger:
         self._last_policy = ""
         self._last_endpoint: tuple[int, str, str, int] = (_FIRST, "", "", 0)
         self._held_back: Mapping[str, datetime] | None = None
+        self._analyzed: set[str] = set()
         self._claims = _Claims()
         self._claiming = asyncio.Lock()
 
@@ -149,6 +151,7 @@ class SqlLedger:
         }
 
     async def unrouted(self, limit: int) -> Sequence[Target]:
+        await self._analyze(domain)
         rank, name = self._last_domain
         query = (
             select(domain.c.domain, domain.c.weight, domain.c.rank, domain.c.order_key)
@@ -175,6 +178,7 @@ class SqlLedger:
 
     async def addresses(self) -> AsyncIterator[tuple[str, Sequence[str]]]:
         """See the protocol. A page of addresses is held at a time."""
+        await self._analyze(mx_address)
         last = ""
         while True:
             page = (
@@ -236,6 +240,7 @@ class SqlLedger:
         upsert(connection, endpoint, refused, _refused)
 
     async def pending(self, limit: int) -> Sequence[Work]:
+        await self._analyze(endpoint)
         held_back = await self.held_back()
         key = (endpoint.c.order_key, endpoint.c.mx_host, endpoint.c.address, endpoint.c.port)
         query = (
@@ -366,6 +371,12 @@ class SqlLedger:
 
     def _row(self, of: Endpoint, **values: object) -> Row:
         return endpoint_row(endpoint_key(self._scan_id, self._seed, of), **values)
+
+    async def _analyze(self, table: Table) -> None:
+        """Once a run, before its pages: guessing, PostgreSQL sorts all that is left for each of them."""
+        if table.name not in self._analyzed:
+            self._analyzed.add(table.name)
+            await self._database.run(partial(dialects.analyze, table=table))
 
     async def _fetch(self, query: Executable) -> Sequence[AnyRow[*tuple[Any, ...]]]:
         return await self._database.read(lambda connection: connection.execute(query).all())
