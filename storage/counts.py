@@ -319,7 +319,8 @@ def _sets(connection: Connection, unit: str) -> _Sets:
         return _Sets(_alike(connection, endpoints_alike()), ())
     if unit == SIGHTING:
         return _Sets(_alike(connection, sighting_weights()), ())
-    several = Counter(_numbers(members) for (members,) in connection.execute(units_differing(unit)))
+    rows = connection.execute(units_differing(unit), execution_options={"yield_per": _AT_ONCE})
+    several = Counter(_numbers(members) for (members,) in rows)
     return _Sets(_alike(connection, units_alike(unit)), [(key, units, 0.0) for key, units in several.items()])
 
 
@@ -356,15 +357,16 @@ def units_alike(unit: str) -> Select[*tuple[Any, ...]]:
 
 
 def units_differing(unit: str) -> Select[*tuple[Any, ...]]:
-    """The profiles of all members of each of the other units."""
+    """The profiles of the members of each of the other units, each once: an operator may have millions."""
     table = UNITS[unit]
-    return (
-        select(domain_sets.one_text(MEMBER.c.profile))
-        .select_from(table)
+    pairs = (
+        select(table.c.unit, MEMBER.c.profile)
         .join(MEMBER, MEMBER.c[unit] == table.c.unit)
         .where(table.c.low != table.c.high)
-        .group_by(table.c.unit)
+        .distinct()
+        .subquery()
     )
+    return select(domain_sets.one_text(pairs.c.profile)).group_by(pairs.c.unit)
 
 
 def any_weight(scan_id: int) -> Select[*tuple[Any, ...]]:
