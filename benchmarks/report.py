@@ -1,8 +1,7 @@
 """How long the figures of a census take: `python benchmarks/report.py URL [DOMAINS [ENDPOINTS]]`.
 
-The database has to be empty. PostgreSQL looks its tables over first, as it has long done by itself when a census of
-that size is at its end. Prints one JSON object: the seconds and CPU seconds from the open database to the Report,
-and the bytes of its page.
+The database has to be empty. Prints one JSON object: the seconds and CPU seconds from the open database to the
+Report, and the bytes of its page.
 """
 
 import json
@@ -10,7 +9,6 @@ import sys
 import time
 
 from benchmarks import census_rows
-from benchmarks.postgresql import settled
 from mxcensus import reporting
 from reports import as_html
 from storage.database import open_database
@@ -23,8 +21,6 @@ def main() -> None:
     database = open_database(url)
     with database.engine.begin() as connection:
         scan_id = census_rows.write_census(connection, domains, endpoints, seed=1)
-    if database.engine.dialect.name == "postgresql":
-        settled(database)
     database.close()
     database = open_database(url)
     began, cpu = time.monotonic(), time.process_time()
