@@ -72,7 +72,7 @@ class _Dialect:
     engine: Callable[[URL, bool], Engine]
     insert: Callable[[Table, Sequence[str]], Any]
     trouble: Callable[[DBAPIError], Trouble]
-    upsert: Callable[[Connection, Table, Sequence[Row], Update | None, Condition | None], int]
+    send: Callable[[Connection, Table, Sequence[Row], SQLCompiler], int]
     add: Callable[[Connection, Table, Sequence[Row]], object]
 
 
@@ -98,7 +98,10 @@ def upsert(
     With `where` only rows for which it holds are updated. With `update`, no two rows may have the same primary key.
     Returns how many rows were inserted or updated.
     """
-    return _of(connection.dialect.name).upsert(connection, table, rows, update, where) if rows else 0
+    if not rows:
+        return 0
+    statement = _statement(connection.dialect, table, tuple(rows[0]), update, where)
+    return _of(connection.dialect.name).send(connection, table, rows, statement)
 
 
 def add(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -235,21 +238,14 @@ def _sqlite_insert(table: Table, names: Sequence[str]) -> Any:
     return sqlite.insert(table).values({name: bindparam(f"_{name}", type_=table.c[name].type) for name in names})
 
 
-def _sqlite_upsert(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[Row],
-    update: Update | None = None,
-    where: Condition | None = None,
-) -> int:
+def _sqlite_send(connection: Connection, table: Table, rows: Sequence[Row], statement: SQLCompiler) -> int:
     # SQLAlchemy makes the statement; the parameters are made here, a column at a time, at a third of the cost.
-    compiled = _statement(connection.dialect, table, tuple(rows[0]), update, where)
     columns = {f"_{name}": _bound(connection, table.c[name], [row[name] for row in rows]) for name in rows[0]}
-    order = compiled.positiontup or ()
+    order = statement.positiontup or ()
     for name in order:
-        columns.setdefault(name, [compiled.params[name]] * len(rows))  # a constant of the statement
+        columns.setdefault(name, [statement.params[name]] * len(rows))  # a constant of the statement
     parameters = list(zip(*(columns[name] for name in order), strict=True))
-    return connection.exec_driver_sql(str(compiled), parameters).rowcount
+    return connection.exec_driver_sql(str(statement), parameters).rowcount
 
 
 def _bound(connection: Connection, column: Column[Any], values: list[Any]) -> list[Any]:
@@ -302,16 +298,9 @@ def _postgresql_insert(table: Table, names: Sequence[str]) -> Any:
     return postgresql.insert(table).from_select(list(names), source)
 
 
-def _postgresql_upsert(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[Row],
-    update: Update | None = None,
-    where: Condition | None = None,
-) -> int:
-    compiled = _statement(connection.dialect, table, tuple(rows[0]), update, where)
+def _postgresql_send(connection: Connection, _table: Table, rows: Sequence[Row], statement: SQLCompiler) -> int:
     text = json.dumps(rows, default=_json_value, separators=(",", ":"))
-    return connection.exec_driver_sql(str(compiled), {**compiled.params, "rows": text}).rowcount
+    return connection.exec_driver_sql(str(statement), {**statement.params, "rows": text}).rowcount
 
 
 def _json_value(value: object) -> str:
@@ -333,7 +322,7 @@ def _postgresql_add(connection: Connection, table: Table, rows: Sequence[Row]) -
         with connection.begin_nested():
             _copy_in(connection, f"COPY {table.name} ({', '.join(names)}) FROM STDIN", values)
     except IntegrityError:
-        _postgresql_upsert(connection, table, rows)
+        upsert(connection, table, rows)
 
 
 def _copy_in(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -354,8 +343,8 @@ def _copy_in(connection: Connection, statement: str, rows: Iterable[Sequence[Any
 
 
 _DIALECTS: Mapping[str, _Dialect] = {
-    "sqlite": _Dialect(_sqlite_engine, _sqlite_insert, _sqlite_trouble, _sqlite_upsert, _sqlite_upsert),
+    "sqlite": _Dialect(_sqlite_engine, _sqlite_insert, _sqlite_trouble, _sqlite_send, upsert),
     "postgresql": _Dialect(
-        _postgresql_engine, _postgresql_insert, _postgresql_trouble, _postgresql_upsert, _postgresql_add
+        _postgresql_engine, _postgresql_insert, _postgresql_trouble, _postgresql_send, _postgresql_add
     ),
 }

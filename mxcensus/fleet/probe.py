@@ -68,12 +68,10 @@ class Prober:
             targets = await census.database.read(lambda connection: unrouted(connection, scan, first, last))
             async with asyncio.TaskGroup() as group:
                 for target in targets:
-                    await self._lookups.acquire()
-                    group.create_task(resolve(target.domain)).add_done_callback(self._resolved)
+                    await self._lookups.acquire()  # before there is a task, or each job would have one a domain
+                    asked = group.create_task(resolve(target.domain))
+                    asked.add_done_callback(lambda _: self._lookups.release())
         await census.writer.flush(hurry=False)
-
-    def _resolved(self, _: asyncio.Task[None]) -> None:
-        self._lookups.release()
 
     async def probe(self, scan: int, address: str) -> None:
         """Make the next session of an address, if one may begin; raises `Again` while something is left."""
